@@ -19,7 +19,7 @@ from bench.table import Row, compared, spread
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import FileLocation
 from provisioner.core.ids import DatabaseId, InstanceId, TimelineId
-from provisioner.core.model import Database, Instance, Status
+from provisioner.core.model import Database, Instance, Intent, Provisioning
 from provisioner.engines.postgres import names
 from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.postgres.engine import MOST_SPARES, Postgres
@@ -62,9 +62,7 @@ def _server() -> Iterator[tuple[Postgres, Instance]]:
 def _database() -> Database:
     identity = DatabaseId(str(uuid.uuid4()))
     nowhere = (TimelineId(identity), InstanceId(""))
-    return Database(
-        *(identity, *nowhere, identity, Status.PROVISIONING, None, None, 0, None, None, now_ms(), None, None, None)
-    )
+    return Database(identity, *nowhere, identity, Provisioning(Intent.PROVISION), now_ms(), None)
 
 
 def _empty(runs: int, engine: Postgres, instance: Instance, hand: psycopg.Connection[object]) -> list[Row]:

@@ -10,7 +10,7 @@ import os
 from provisioner.core.connection import AUTHENTICATION, PostgresEndpoint, ServerLocation, quoted
 from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import DatabaseId
-from provisioner.core.model import Status
+from provisioner.core.model import Archived
 from provisioner.engines.files.layout import file_in
 from provisioner.engines.postgres import names
 from provisioner.engines.protocol import location
@@ -22,7 +22,7 @@ from provisioner.system.home import Home
 
 def open_store(found: DatabaseLocation, database_id: DatabaseId, cache_kib: int) -> DirectStore:
     """The database must exist, and may be archived. `cache_kib`: of a file's connection. Raises KvError, StorageFailed."""
-    archived = found.status is Status.ARCHIVED
+    archived = isinstance(found.state, Archived)
     if isinstance(found.location, ServerLocation):
         try:
             from provisioner.kv.stores.postgres.store import open_store as on_postgres

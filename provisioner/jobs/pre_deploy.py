@@ -47,7 +47,7 @@ def due(registry: Registry, app: App) -> list[Timeline]:
 
 def _is_connected(registry: Registry, timeline: Timeline) -> bool:
     live = [item for item in queries.databases_of(registry, timeline) if item.live]
-    return bool(live) and all(item.status is Status.CONNECTED and item.intent is None for item in live)
+    return bool(live) and all(item.settled for item in live)
 
 
 def deploy(registry: Registry, app_id: AppId, timeline_id: TimelineId, stop: Stop, *, wait: bool) -> bool:

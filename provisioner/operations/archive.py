@@ -197,21 +197,14 @@ def mark_for_purge(registry: Registry, app: App, archived: Iterable[Database]) -
     """Record that a person confirmed their deletion: the next reconcile deletes them, whatever their age."""
     found = list(archived)
     with registry.change():
-        registry.save_databases(replace(item, intent=Intent.PURGE, retry_at=None) for item in found)
+        registry.save_databases(item.with_intent(Intent.PURGE).retried_at_once() for item in found)
         for item in found:
             registry.record(now_ms(), "database.purge-asked", registry.who, app_id=app.id, database_id=item.id)
 
 
 def _archived(database: Database) -> Database:
     """The row of a lost database to delete: it has nothing to archive first."""
-    return replace(
-        database,
-        status=Status.ARCHIVED,
-        hold=Hold.ARCHIVED,
-        error=None,
-        attempts=0,
-        archived_at=database.archived_at or now_ms(),
-    )
+    return database.archived(now_ms(), database.purge_at).with_hold(Hold.ARCHIVED)
 
 
 def _loss(registry: Registry, gone: Sequence[Database]) -> str:
@@ -239,7 +232,7 @@ def _hold(
             if item.status is Status.PURGED:
                 raise ProvisionerError(f"{item.name} was deleted in the meantime", "See: provisioner status")
         moved = before if goal is None else [_of(registry, app, goal, item) for item in before]
-        registry.save_databases(replace(item, hold=hold, purge_at=None) for item in moved)
+        registry.save_databases(item.with_hold(hold).kept_until(None) for item in moved)
         if hold is Hold.CONNECTED:  # its expiry starts again
             timeline = registry.timeline(moved[0].timeline_id)
             gone_at = None if timeline.preview else timeline.gone_at
@@ -265,10 +258,10 @@ def _take_back(registry: Registry, app: App, before: Sequence[Database], reporte
     holds = {item.id: item.hold for item in before}
     with app_locked(registry, app), registry.change():
         current = _current(registry, before)
-        registry.save_databases(replace(item, hold=holds[item.id] or Hold.CONNECTED) for item in current)
+        registry.save_databases(item.with_hold(holds[item.id] or Hold.CONNECTED) for item in current)
     run(registry, app, "database archive", reporter, retry=_ids(before))
     with app_locked(registry, app), registry.change():
-        registry.save_databases(replace(item, hold=holds[item.id]) for item in _current(registry, before))
+        registry.save_databases(item.with_hold(holds[item.id]) for item in _current(registry, before))
 
 
 def _current(registry: Registry, found: Sequence[Database]) -> list[Database]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from provisioner.core.ids import DatabaseId, InstanceId
-from provisioner.core.model import App, Database, Instance, Status
+from provisioner.core.model import App, Database, Instance, StepFailure
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.location import is_kept
 from provisioner.git.anchors import begin_watch, complete_watch, watch_begun
@@ -237,14 +237,16 @@ def damaged(registry: Registry, app: App, only: Collection[DatabaseId] | None = 
     looked_at = registry.databases(app.id) if only is None else [item for item in named if item is not None]
     places: dict[tuple[InstanceId, bool], list[Database]] = defaultdict(list)
     for database in looked_at:
-        if database.status is Status.CONNECTED and database.intent is None:
+        if database.settled:
             places[database.instance_id, database.moved].append(database)
     found = []
     for (instance_id, moved), databases in places.items():
         instance = registry.instance_of(instance_id).storage(moved=moved)
         problems = each_alone(partial(engine_of(instance).problems, instance), databases)
         found += [
-            replace(item, status=Status.ERROR, error=problems[item.id]) for item in databases if item.id in problems
+            item.failed(StepFailure(problems[item.id], item.attempts, item.retry_at))
+            for item in databases
+            if item.id in problems
         ]
     return found
 

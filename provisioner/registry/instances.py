@@ -7,7 +7,8 @@ from dataclasses import astuple, dataclass
 from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import Database, Instance
 from provisioner.registry.connection import printable
-from provisioner.registry.store import INSTANCE, Registry
+from provisioner.registry.schema.rows import INSTANCE
+from provisioner.registry.store import Registry
 
 
 @dataclass(frozen=True, slots=True)

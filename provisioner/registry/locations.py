@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from provisioner.core.connection import Location, parse_location
 from provisioner.core.ids import DatabaseId, InstanceId
-from provisioner.core.model import Intent, Status
+from provisioner.core.model import DatabaseState, Hold, Intent, Status
 from provisioner.registry.errors import member
+from provisioner.registry.schema.rows import possible_state
 from provisioner.registry.store import Registry
 from provisioner.system import secret_key
 from provisioner.system.home import Home
@@ -21,16 +22,13 @@ _NO_INSTANCE = InstanceId("")
 @dataclass(frozen=True, slots=True)
 class DatabaseLocation:
     """`location` and `url` are its storage's; `home` the path of the home whose registry this is in, and `key` what is
-    another whenever that has a new key. `archived_at` in milliseconds since 1970, None where it is not archived.
+    another whenever that has a new key.
     `switching`: no program can use it for a moment, because it is being moved."""
 
     name: str
     engine: str
     location: Location
-    status: Status
-    intent: Intent | None
-    error: str | None
-    archived_at: int | None
+    state: DatabaseState
     instance_id: InstanceId = _NO_INSTANCE
     url: str = field(default="", repr=False)
     home: str = ""
@@ -53,7 +51,8 @@ def places_of(registry: Registry, database_ids: Iterable[DatabaseId]) -> dict[Da
     key = secret_key.mark(registry.home)
     rows = registry.named(
         "select database.id, database.name, engine, iif(moved, move.location, instance.location) as location, status,"
-        " intent, error, archived_at, instance.id as instance_id, iif(moved, move.url, instance.url) as url,"
+        " intent, error, attempts, retry_at, hold, archived_at, database.purge_at, instance.id as instance_id,"
+        " iif(moved, move.url, instance.url) as url,"
         " iif(moved, move.require_quorum, instance.require_quorum) as require_quorum, switching = 2 as switching"
         " from json_each(?) as wanted join database on database.id = wanted.value"
         " join instance on instance.id = database.instance_id"
@@ -68,10 +67,14 @@ def _location(home: Home, key: tuple[int, int] | None, row: sqlite3.Row) -> Data
         name=row["name"],
         engine=row["engine"],
         location=parse_location(home.absolute(row["location"])),
-        status=member(Status, row["status"]),
-        intent=member(Intent, row["intent"]) if row["intent"] else None,
-        error=row["error"],
-        archived_at=row["archived_at"],
+        state=possible_state(
+            row["id"],
+            member(Status, row["status"]),
+            member(Intent, row["intent"]) if row["intent"] else None,
+            *(row["error"], row["attempts"], row["retry_at"]),
+            member(Hold, row["hold"]) if row["hold"] else None,
+            *(row["archived_at"], row["purge_at"]),
+        ),
         instance_id=row["instance_id"],
         url=row["url"],
         home=home.path,

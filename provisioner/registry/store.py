@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
-from operator import attrgetter
 
 from provisioner.core.allowance import Allowance
 from provisioner.core.connection import Location, parse_location
@@ -15,12 +13,9 @@ from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import (
     App,
     ConnectMode,
-    Copies,
     Database,
-    Hold,
     Instance,
     InstanceMove,
-    Intent,
     LeftStorage,
     Organization,
     Scrub,
@@ -30,59 +25,7 @@ from provisioner.core.model import (
 )
 from provisioner.registry.connection import Tables, printable
 from provisioner.registry.errors import member
-from provisioner.registry.schema.row_type import RowType, one_of, one_or_none, texts
-
-TIMELINE = RowType(
-    Timeline,
-    "timeline",
-    (
-        *("id", "app_id", "branch", "production", "revision", "created_at", "gone_at", "rename_mark", "preview"),
-        *("protected", "expire_ms", "active_at", "deployed", "failure", "deployed_by", "lineage", "doubt"),
-    ),
-    parse={"production": bool, "preview": bool, "protected": bool, "sharing": bool},
-    computed={"sharing": "exists (select 1 from share where share.timeline_id = timeline.id)"},
-)
-DATABASE = RowType(
-    Database,
-    "database",
-    (
-        *("id", "timeline_id", "instance_id", "name", "status", "intent", "error", "attempts", "retry_at", "hold"),
-        *("created_at", "connected_at", "archived_at", "purge_at", "forked_from", "forked_at", "fork_version"),
-        *("forked_snapshot", "token_generation", "moved", "renewals", "renewed"),
-    ),
-    parse={"status": one_of(Status), "intent": one_or_none(Intent), "hold": one_or_none(Hold), "moved": bool},
-)
-APP = RowType(
-    App,
-    "app",
-    (
-        *("id", "slug", "git_dir", "production", "grace_ms", "retention_ms", "created_at", "expire_ms", "pre_deploy"),
-        *("pre_deploy_from", "pre_deploy_ms", "snapshot_revisions", "run_as", "sandbox", "unix_sockets", "allow_read"),
-        *("allow_write", "pre_deploy_copies", "pre_deploy_inputs", "max_branches", "checkout_files", "checkout_bytes"),
-    ),
-    parse={
-        **dict.fromkeys(("sandbox", "unix_sockets"), bool),
-        **dict.fromkeys(("allow_read", "allow_write", "pre_deploy_inputs"), texts),
-        "pre_deploy_copies": one_of(Copies),
-    },
-    stored=dict.fromkeys(("allow_read", "allow_write", "pre_deploy_inputs"), json.dumps),
-)
-_LIMITS = ("connections", "temp_bytes", "statement_ms", "trusted_extensions")
-_PLACES = ("id", "slug", "engine", "location", "created_at", "url", "require_quorum")
-_OF_MOVES = {
-    **{f"move_{name}": ("instance_move", name) for name in ("location", "url", "require_quorum")},
-    **{f"left_{name}": ("instance_left", name) for name in ("location", "url")},
-}
-INSTANCE = ", ".join(
-    [
-        *(f"instance.{name}" for name in (*_PLACES, *_LIMITS)),
-        *(
-            f"(select {column} from {table} where {table}.instance_id = instance.id) as {name}"
-            for name, (table, column) in _OF_MOVES.items()
-        ),
-    ]
-)
-_instance_values = attrgetter(*_PLACES, *(f"allowance.{name}" for name in _LIMITS))
+from provisioner.registry.schema.rows import APP, DATABASE, INSTANCE, LIMITS, PLACES, TIMELINE, instance_values
 
 
 class Registry(Tables):
@@ -115,8 +58,8 @@ class Registry(Tables):
 
     def instance(self, row: sqlite3.Row) -> Instance:
         """An instance from a row that has its columns."""
-        allowance = Allowance(**{name: row[name] for name in _LIMITS})
-        found = {name: row[name] for name in _PLACES} | {"location": self._location(row["location"])}
+        allowance = Allowance(**{name: row[name] for name in LIMITS})
+        found = {name: row[name] for name in PLACES} | {"location": self._location(row["location"])}
         move, left = row["move_location"], row["left_location"]
         return Instance(
             **found,
@@ -132,8 +75,8 @@ class Registry(Tables):
     def add_instance(self, instance: Instance) -> None:
         with self.change():
             recorded = parse_location(self.home.recorded(instance.location))
-            values = _instance_values(replace(instance, location=recorded))
-            columns = ", ".join((*_PLACES, *_LIMITS))
+            values = instance_values(replace(instance, location=recorded))
+            columns = ", ".join((*PLACES, *LIMITS))
             self.write(f"insert into instance ({columns}) values ({', '.join('?' * len(values))})", *values)
             self.record(instance.created_at, "instance.add", self.who, detail=instance.slug)
 
@@ -363,7 +306,7 @@ class Registry(Tables):
     def under_way(self, most: int) -> list[Database]:
         """Databases that something is done with, is to be done with, or has failed; at most so many."""
         return self.databases_where(
-            "status <> 'purged' and (status in ('pending', 'provisioning', 'error') or intent is not null) limit ?",
+            "status <> 'purged' and (status in ('provisioning', 'error') or intent is not null) limit ?",
             most,
         )
 
@@ -412,6 +355,11 @@ class Registry(Tables):
     def save_timelines(self, timelines: Iterable[Timeline]) -> None:
         kept = ("id", "app_id", "production", "created_at", "preview")
         self.write_all(TIMELINE.upsert(TIMELINE.all_but(*kept)), map(TIMELINE.values, timelines))
+
+    def give_up_places(self, database_ids: Iterable[DatabaseId]) -> None:
+        """Until these databases are saved again in the same transaction, they count as purged: others can have their names
+        and places."""
+        self.write_all("update database set status = 'purged' where id = ?", ((each,) for each in database_ids))
 
     def save_databases(self, databases: Iterable[Database]) -> None:
         kept = (

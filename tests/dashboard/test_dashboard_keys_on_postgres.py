@@ -20,7 +20,7 @@ from support import events, shop
 
 from provisioner.core.connection import ServerLocation
 from provisioner.core.ids import DatabaseId, InstanceId
-from provisioner.core.model import Database, Instance, Status
+from provisioner.core.model import Connected, Database, Instance
 from provisioner.dashboard.pages import explorer
 from provisioner.engines.postgres import names
 from provisioner.kv import open_kv
@@ -58,16 +58,9 @@ def kept_on(pg: PgServer, home: Path, copy_of: World | None = None, version: int
             timeline_id=timeline.id,
             instance_id=instance.id,
             name=f"shop--{identity}",
-            status=Status.CONNECTED,
-            intent=None,
-            error=None,
-            attempts=0,
-            retry_at=None,
-            hold=None,
+            state=Connected(),
             created_at=0,
             connected_at=0,
-            archived_at=None,
-            purge_at=None,
             forked_from=DatabaseId(copy_of.path.rpartition("/")[2]) if copy_of else None,
             fork_version=version,
         )

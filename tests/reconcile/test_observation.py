@@ -9,13 +9,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from database_rows import POSSIBLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import git, repository
 
 from provisioner.core.connection import FileLocation
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
-from provisioner.core.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
+from provisioner.core.model import (
+    App,
+    Archived,
+    Connected,
+    Database,
+    Hold,
+    Instance,
+    Share,
+    Status,
+    StepFailure,
+    Timeline,
+)
 from provisioner.git.refs import read_branches
 from provisioner.git.repository_id import claim
 from provisioner.reconcile.branch_observation import observe_branches
@@ -52,39 +64,29 @@ def databases(draw: st.DrawFn, timeline_id: str) -> list[Database]:
 
 
 def _database(timeline_id: str, number: int, instance: str, status: Status) -> Database:
-    away = status is Status.ARCHIVED
     return Database(
         id=DatabaseId(f"{timeline_id}-{number}"),
         timeline_id=TimelineId(timeline_id),
         instance_id=InstanceId(instance),
         name=f"{timeline_id}-{number}",
-        status=status,
-        intent=None,
-        error=None,
-        attempts=0,
-        retry_at=None,
-        hold=None,
+        state=Archived(NOW - 70_000, NOW + 9_000) if status is Status.ARCHIVED else Connected(),
         created_at=0,
         connected_at=1,
-        archived_at=NOW - 70_000 if away else None,
-        purge_at=NOW + 9_000 if away else None,
     )
 
 
 @st.composite
 def changed(draw: st.DrawFn, item: Database) -> Database:
     """The same with one thing about it different."""
-    match draw(st.sampled_from(["status", "intent", "hold", "retry_at", "purge_at", "purge_at", "instance"])):
-        case "status":
-            return replace(item, status=draw(st.sampled_from(Status)))
-        case "intent":
-            return replace(item, intent=draw(st.sampled_from(Intent)))
+    match draw(st.sampled_from(["state", "state", "hold", "retry_at", "purge_at", "purge_at", "instance"])):
+        case "state":
+            return replace(item, state=draw(st.sampled_from(POSSIBLE))).kept_until(draw(st.none() | near))
         case "hold":
-            return replace(item, hold=draw(st.sampled_from(Hold)))
+            return item.with_hold(draw(st.sampled_from(Hold)))
         case "retry_at":
-            return replace(item, retry_at=draw(near))
+            return item.with_failure(StepFailure("disk full", 1, draw(near)))
         case "purge_at":
-            return replace(item, purge_at=draw(st.none() | near) if item.status is Status.ARCHIVED else None)
+            return item.kept_until(draw(st.none() | near))
         case _:
             return replace(item, instance_id=InstanceId(draw(st.sampled_from(INSTANCES))))
 
@@ -130,7 +132,7 @@ def worlds(draw: st.DrawFn) -> World:
     others = [item for item in found if item.of_branch]
     if held and others and draw(st.sampled_from([True, False, False])):  # a database that may be another branch's
         orphan, doubtful = draw(st.sampled_from(held)), draw(st.sampled_from(others))
-        held = [replace(item, hold=Hold.ORPHANED) if item is orphan else item for item in held]
+        held = [item.with_hold(Hold.ORPHANED) if item is orphan else item for item in held]
         found = [replace(item, doubt=orphan.id) if item is doubtful else item for item in found]
     return app, found, held, used, draw(st.sets(st.sampled_from([*NAMES, b"new"])))
 

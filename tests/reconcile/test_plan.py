@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from database_rows import having
 
 from provisioner.core.connection import FileLocation
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
-from provisioner.core.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
+from provisioner.core.model import App, Connected, Database, Hold, Instance, Intent, Share, Status, Timeline
 from provisioner.reconcile.plan import planner
 from provisioner.reconcile.plan.actions import (
     Actual,
@@ -40,20 +41,13 @@ CONNECTED = Database(
     TimelineId("t1"),
     InstanceId("store"),
     "shop--feature-1",
-    Status.CONNECTED,
-    None,
-    None,
-    0,
-    None,
-    None,
+    Connected(),
     0,
     1,
-    None,
-    None,
 )
 PRODUCTION_DATABASE = replace(CONNECTED, id=DatabaseId("d0"), timeline_id=TimelineId("t0"), name="shop-production-1")
 WAITED = {DatabaseId("d1"): APP.retention_ms}  # by the clock that only runs forward
-ARCHIVED = replace(CONNECTED, status=Status.ARCHIVED, archived_at=NOW - 5_000, purge_at=NOW + 55_000)
+ARCHIVED = having(CONNECTED, status=Status.ARCHIVED, archived_at=NOW - 5_000, purge_at=NOW + 55_000)
 
 
 def kinds(desired: Desired, actual: Actual, **options: bool) -> list[type]:
@@ -132,9 +126,9 @@ def test_production_the_protected_and_those_that_say_never_do_not_expire() -> No
 def test_the_database_of_a_protected_branch_that_is_gone_stays() -> None:
     gone = replace(FEATURE, gone_at=NOW - DAY, protected=True)
     assert plan(wants(), Actual((gone,), (CONNECTED,)), NOW).actions == ()
-    failed = replace(CONNECTED, status=Status.ERROR, error="disk full")
+    failed = having(CONNECTED, status=Status.ERROR, error="disk full")
     assert kinds(wants(), Actual((gone,), (failed,))) == [Ensure]
-    assert kinds(wants(), Actual((gone,), (replace(ARCHIVED, purge_at=NOW - 1),))) == []
+    assert kinds(wants(), Actual((gone,), (having(ARCHIVED, purge_at=NOW - 1),))) == []
 
 
 def test_nothing_takes_the_place_of_a_protected_timeline_by_a_rename() -> None:
@@ -156,11 +150,11 @@ def test_a_preview_stays_until_its_time_is_over_or_it_is_deleted() -> None:
     assert kinds(wants(), Actual((preview,), ())) == [Create]
     for ended in (replace(preview, expire_ms=DAY), replace(preview, gone_at=NOW)):
         assert kinds(wants(), Actual((ended,), (CONNECTED,))) == [Archive]
-        assert kinds(wants(), Actual((ended,), (replace(ARCHIVED, purge_at=NOW),), waited=WAITED)) == [Purge]
+        assert kinds(wants(), Actual((ended,), (having(ARCHIVED, purge_at=NOW),), waited=WAITED)) == [Purge]
 
 
 def test_what_failed_is_tried_again_also_while_its_branch_is_gone_for_a_moment() -> None:
-    failed = replace(CONNECTED, status=Status.ERROR, error="disk full")
+    failed = having(CONNECTED, status=Status.ERROR, error="disk full")
     assert kinds(wants(), Actual((replace(FEATURE, gone_at=NOW),), (failed,))) == [Ensure]
 
 
@@ -182,7 +176,7 @@ def test_a_branch_that_is_back_within_its_grace_is_left_alone() -> None:
 
 
 def test_a_branch_that_lost_its_databases_in_doubt_is_gone_when_git_has_it_no_longer() -> None:
-    orphan = replace(ARCHIVED, hold=Hold.ORPHANED)
+    orphan = ARCHIVED.with_hold(Hold.ORPHANED)
     (left,) = plan(wants(), Actual((FEATURE,), (orphan,)), NOW).actions
     assert isinstance(left, UpdateTimeline)
     assert left.gone_at == NOW
@@ -190,20 +184,20 @@ def test_a_branch_that_lost_its_databases_in_doubt_is_gone_when_git_has_it_no_lo
 
 
 def test_a_branch_that_is_back_gets_the_database_that_was_archived_last() -> None:
-    older = replace(ARCHIVED, id=DatabaseId("older"), archived_at=NOW - 9_000)
+    older = having(ARCHIVED, id=DatabaseId("older"), archived_at=NOW - 9_000)
     (ensure,) = plan(wants(b"feature"), Actual((FEATURE,), (older, ARCHIVED)), NOW).actions
     assert isinstance(ensure, Ensure)
     assert ensure.database is ARCHIVED
 
 
 def test_after_the_retention_time_the_old_database_is_purged_and_a_new_one_made() -> None:
-    over = replace(ARCHIVED, purge_at=NOW)
+    over = having(ARCHIVED, purge_at=NOW)
     assert kinds(wants(), Actual((FEATURE,), (over,), waited=WAITED)) == [Purge]
     assert kinds(wants(b"feature"), Actual((FEATURE,), (over,), waited=WAITED)) == [Create, Purge]
 
 
 def test_what_is_over_by_the_wall_clock_alone_is_kept_and_comes_back_with_its_branch() -> None:
-    over = replace(ARCHIVED, purge_at=NOW - 100)
+    over = having(ARCHIVED, purge_at=NOW - 100)
     for waited, left in (({}, APP.retention_ms), ({over.id: APP.retention_ms - 7}, 7)):
         found = plan(wants(), Actual((FEATURE,), (over,), waited=waited), NOW)
         assert (found.actions, found.next_at) == ((), NOW + left)
@@ -214,7 +208,7 @@ def test_production_is_never_archived_because_its_ref_vanished() -> None:
     gone = replace(PRODUCTION, gone_at=NOW - 10 * APP.grace_ms)
     (fail,) = plan(wants(b"feature"), Actual((gone, FEATURE), (PRODUCTION_DATABASE, CONNECTED)), NOW).actions
     assert isinstance(fail, Fail)
-    broken = replace(PRODUCTION_DATABASE, status=Status.ERROR, error=fail.reason)
+    broken = having(PRODUCTION_DATABASE, status=Status.ERROR, error=fail.reason)
     assert kinds(wants(b"feature"), Actual((gone, FEATURE), (broken, CONNECTED))) == []
     assert kinds(wants(b"main"), Actual((gone,), (broken,))) == [UpdateTimeline, Ensure]
 
@@ -232,7 +226,7 @@ def test_a_rename_over_a_branch_first_archives_what_is_replaced() -> None:
     desired = wants(b"new", renames=(Rename(b"feature", b"new", "m"),))
     (orphan,) = plan(desired, Actual((FEATURE, other), (CONNECTED, replaced)), NOW).actions
     assert isinstance(orphan, Orphan)
-    orphaned = replace(replaced, hold=Hold.ORPHANED)
+    orphaned = having(replaced, hold=Hold.ORPHANED)
     (archive,) = plan(desired, Actual((FEATURE, other), (CONNECTED, orphaned)), NOW).actions
     assert isinstance(archive, Archive)
     assert archive.database is orphaned
@@ -247,16 +241,16 @@ def test_production_neither_comes_nor_goes_by_a_rename() -> None:
 
 
 def test_what_a_person_said_outranks_the_refs() -> None:
-    held = replace(ARCHIVED, hold=Hold.ARCHIVED, purge_at=None)
+    held = having(ARCHIVED, hold=Hold.ARCHIVED, purge_at=None)
     assert kinds(wants(b"feature"), Actual((FEATURE,), (held,))) == []
-    kept = replace(CONNECTED, hold=Hold.CONNECTED)
+    kept = having(CONNECTED, hold=Hold.CONNECTED)
     gone = replace(FEATURE, gone_at=0)
     assert kinds(wants(), Actual((gone,), (kept,))) == []
     assert kinds(wants(b"feature"), Actual((FEATURE,), (kept,))) == [ClearHold]
 
 
 def test_a_failure_is_tried_again_when_its_time_has_come_or_a_person_asks() -> None:
-    failed = replace(CONNECTED, status=Status.ERROR, error="disk full", attempts=2, retry_at=NOW + 500)
+    failed = having(CONNECTED, status=Status.ERROR, error="disk full", attempts=2, retry_at=NOW + 500)
     waiting = plan(wants(b"feature"), Actual((FEATURE,), (failed,)), NOW)
     assert waiting.actions == ()
     assert waiting.next_at == NOW + 500
@@ -264,13 +258,13 @@ def test_a_failure_is_tried_again_when_its_time_has_come_or_a_person_asks() -> N
 
 
 def test_a_step_that_was_cut_off_is_finished_or_undone() -> None:
-    half = replace(CONNECTED, status=Status.PROVISIONING, intent=Intent.PROVISION, connected_at=None)
+    half = having(CONNECTED, status=Status.PROVISIONING, intent=Intent.PROVISION, connected_at=None)
     assert kinds(wants(b"feature"), Actual((FEATURE,), (half,))) == [Ensure]
-    leaving = replace(CONNECTED, intent=Intent.ARCHIVE)
+    leaving = having(CONNECTED, intent=Intent.ARCHIVE)
     assert kinds(wants(b"feature"), Actual((FEATURE,), (leaving,))) == [Ensure]
-    coming = replace(ARCHIVED, intent=Intent.RECOVER)
+    coming = having(ARCHIVED, intent=Intent.RECOVER)
     assert kinds(wants(), Actual((FEATURE,), (coming,))) == [Archive]
-    going = replace(ARCHIVED, intent=Intent.PURGE)
+    going = having(ARCHIVED, intent=Intent.PURGE)
     assert kinds(wants(), Actual((FEATURE,), (going,))) == [Purge]
 
 
@@ -291,7 +285,7 @@ def test_a_timeline_that_shares_has_its_own_database_put_aside_and_gets_no_other
     (archive,) = plan(both, Actual((FEATURE, OWNER), (CONNECTED, OWNED), (SHARE,)), NOW).actions
     assert isinstance(archive, Archive)
     assert (archive.database, archive.purge_at) == (CONNECTED, None)
-    aside = replace(ARCHIVED, purge_at=None)
+    aside = having(ARCHIVED, purge_at=None)
     assert kinds(both, Actual((FEATURE, OWNER), (aside, OWNED), (SHARE,))) == []
     assert kinds(both, Actual((FEATURE, OWNER), (OWNED,), (SHARE,))) == []
     assert kinds(both, Actual((FEATURE, OWNER), (aside, OWNED))) == [Ensure]
@@ -299,9 +293,9 @@ def test_a_timeline_that_shares_has_its_own_database_put_aside_and_gets_no_other
 
 def test_a_shared_database_stays_when_its_branch_is_gone_and_goes_with_the_last_who_shares() -> None:
     gone = replace(OWNER, gone_at=0)
-    aside = replace(ARCHIVED, purge_at=None)
+    aside = having(ARCHIVED, purge_at=None)
     assert kinds(wants(b"feature"), Actual((FEATURE, gone), (aside, OWNED), (SHARE,))) == []
-    lost = replace(OWNED, status=Status.ARCHIVED, archived_at=0)
+    lost = having(OWNED, status=Status.ARCHIVED, archived_at=0)
     assert kinds(wants(b"feature"), Actual((FEATURE, gone), (aside, lost), (SHARE,))) == [Ensure]
     both = Actual((replace(FEATURE, gone_at=0), gone), (aside, OWNED), (SHARE,))
     assert kinds(wants(), both) == [Archive, Unshare, Archive]
@@ -316,7 +310,7 @@ def test_what_is_on_a_deleted_instance_is_archived_and_purged_when_its_time_is_o
     (archive,) = plan(deleted(b"feature"), Actual((FEATURE,), (CONNECTED,)), NOW).actions
     assert isinstance(archive, Archive)
     assert archive.purge_at is None
-    kept = replace(ARCHIVED, purge_at=None)
+    kept = having(ARCHIVED, purge_at=None)
     waiting = plan(deleted(b"feature"), Actual((FEATURE,), (kept,)), NOW)
     assert (waiting.actions, waiting.next_at) == ((), NOW + 60_000)
     assert kinds(deleted(b"feature", at=NOW), Actual((FEATURE,), (kept,))) == [Purge]

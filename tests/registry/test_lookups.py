@@ -13,7 +13,16 @@ from support import bare, repository
 
 from provisioner.core.connection import FileLocation
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, SnapshotId, TimelineId
-from provisioner.core.model import App, Database, Instance, Share, Snapshot, SnapshotState, Status, Timeline
+from provisioner.core.model import (
+    App,
+    Connected,
+    Database,
+    Instance,
+    Share,
+    Snapshot,
+    SnapshotState,
+    Timeline,
+)
 from provisioner.dashboard.pages.database_rows import use_of
 from provisioner.git.repository_id import claim
 from provisioner.operations import documents, snapshots
@@ -75,16 +84,9 @@ def _database(timeline: Timeline, instance: Instance) -> Database:
         timeline_id=timeline.id,
         instance_id=instance.id,
         name=timeline.id,
-        status=Status.CONNECTED,
-        intent=None,
-        error=None,
-        attempts=0,
-        retry_at=None,
-        hold=None,
+        state=Connected(),
         created_at=0,
         connected_at=1,
-        archived_at=None,
-        purge_at=None,
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from provisioner.core.connection import FileLocation
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
-from provisioner.core.model import App, Database, Instance, Scope, Status, Timeline
+from provisioner.core.model import App, Database, Instance, Scope, Status, Timeline, state_of
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 from provisioner.system import secret_key
@@ -86,8 +86,6 @@ def _timeline(app: App, branch: str) -> Timeline:
 
 
 def _database(database_id: DatabaseId, timeline: Timeline, instance: Instance, status: Status) -> Database:
-    blank = Database(
-        *(database_id, timeline.id, instance.id, f"name-{database_id}", status, None, None, 0, None, None, NOW, NOW),
-        *(None, None),
+    return Database(
+        *(database_id, timeline.id, instance.id, f"name-{database_id}", state_of(status, archived_at=NOW), NOW, NOW)
     )
-    return blank if blank.live else replace(blank, archived_at=NOW)

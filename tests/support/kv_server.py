@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pg_server import PgServer
@@ -16,7 +16,7 @@ from provisioner.connect.server.runner import RunningServer
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import FileLocation, ServerLocation
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
-from provisioner.core.model import App, Database, Instance, Scope, Status, Timeline
+from provisioner.core.model import App, Connected, Database, Instance, Scope, Timeline
 from provisioner.engines.files.layout import database_path
 from provisioner.engines.postgres import names
 from provisioner.engines.postgres.names import KV_GENERATION
@@ -129,16 +129,9 @@ class Served:
             timeline_id=timeline.id,
             instance_id=instance.id,
             name=f"shop--{branch}",
-            status=Status.CONNECTED,
-            intent=None,
-            error=None,
-            attempts=0,
-            retry_at=None,
-            hold=None,
+            state=Connected(),
             created_at=0,
             connected_at=0,
-            archived_at=None,
-            purge_at=None,
         )
         with Registry.open(self.home) as registry:
             registry.save_timelines([timeline])
@@ -162,7 +155,7 @@ class Served:
         with Registry.open(self.home) as registry:
             database = registry.database(DatabaseId(made.url.split("/")[-2]))
             assert database is not None
-            registry.save_databases([replace(database, status=Status.ARCHIVED)])
+            registry.save_databases([database.archived(now_ms(), None)])
 
     def stop(self) -> None:
         self._running.stop()

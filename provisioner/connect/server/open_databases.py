@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from provisioner.connect.protocol.http_errors import CONFLICT, GONE, NOT_FOUND, UNAVAILABLE, Refused
+from provisioner.connect.protocol.http_errors import CONFLICT, NOT_FOUND, UNAVAILABLE, Refused
+from provisioner.connect.server.availability import refusal
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import FileLocation
 from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import DatabaseId
-from provisioner.core.model import Intent, Status
 from provisioner.engines.open_store import open_store
 from provisioner.kv.client.async_bridge import AsyncBridge
 from provisioner.kv.client.read_coalescing import ReadCoalescer
@@ -36,7 +36,6 @@ REST_SECONDS: Final = 5
 CACHE_KIB: Final = 500  # more makes reads no faster, for the system has the file in memory
 EVICTED_PART: Final = 20  # of those that are open, at a time
 COLLECT_SECONDS: Final = 60  # what other processes wrote may expire unheard of for so long
-_ENGINE: Final = "deno-kv"
 
 
 class OpenDatabase:
@@ -126,7 +125,7 @@ class OpenDatabases:
     def usable(self, database_id: DatabaseId) -> DatabaseLocation:
         """Its location. Raises Refused if this database cannot be used now."""
         place = place_of(self._registry, database_id)
-        if (refused := _refusal(place)) is not None:
+        if (refused := refusal(place)) is not None:
             raise refused
         assert place is not None  # noqa: S101
         return place
@@ -190,7 +189,7 @@ class OpenDatabases:
         places = places_of(self._registry, self.opened)
         for database in list(self.opened.values()):
             place = places.get(database.id)
-            refused = _refusal(place)
+            refused = refusal(place)
             if refused is None and place is not None:
                 if place.same_storage(database.place) and not database.store.moved():
                     continue
@@ -329,27 +328,3 @@ def _opened(place: DatabaseLocation, database_id: DatabaseId) -> tuple[DirectSto
 def _eventual(store: DirectStore, ranges: Sequence[ReadRange]) -> list[tuple[list[Row], bool]]:
     answers, latest = store.eventual_rows(ranges) if isinstance(store, Replicated) else (store.rows(ranges), True)
     return [(rows, latest) for rows in answers]
-
-
-def _refusal(place: DatabaseLocation | None) -> Refused | None:
-    if place is None or place.engine != _ENGINE:
-        return Refused(NOT_FOUND, "there is no such database")
-    name, status, intent = place.name, place.status, place.intent
-    if status is Status.PURGED or intent is Intent.PURGE:
-        return Refused(GONE, f"database {name} was permanently deleted")
-    if status is Status.ARCHIVED or intent is Intent.ARCHIVE:
-        return Refused(GONE, f"database {name} is archived. Recover it with: provisioner database recover {name}")
-    if status is Status.ERROR and place.require_quorum and intent in (None, Intent.PROVISION):
-        # The instance does not keep its promise now: it is tried again, and programs, watches above all, are to wait.
-        return Refused(
-            UNAVAILABLE,
-            f"database {name} failed, which is temporary if too few nodes store its writes."
-            f" See: provisioner database show {name}",
-        )
-    if status is Status.ERROR:
-        return Refused(CONFLICT, f"database {name} failed. See: provisioner database show {name}")
-    if status is not Status.CONNECTED or intent is not None:
-        return Refused(UNAVAILABLE, f"database {name} is being made")
-    if place.switching:
-        return Refused(UNAVAILABLE, f"database {name} is being moved")
-    return None

@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 
 from provisioner.core.ids import DatabaseId, InstanceId, ShareId, SnapshotId, TimelineId
+from provisioner.core.model import database_state
+from provisioner.core.model.database_state import Connected, DatabaseState, Hold, Intent, Status, StepFailure
 
 NO_SHARE = ShareId("")
-
-
-class Status(StrEnum):
-    """The status of a database, as users see it."""
-
-    PENDING = "pending"
-    PROVISIONING = "provisioning"
-    CONNECTED = "connected"
-    ERROR = "error"
-    ARCHIVED = "archived"
-    PURGED = "purged"
-
-
-class Intent(StrEnum):
-    """A step that has started and not yet finished. Written before the step, cleared with its result."""
-
-    PROVISION = "provision"
-    ARCHIVE = "archive"
-    RECOVER = "recover"
-    PURGE = "purge"
-    REPLACE = "replace"
-    SCRUB = "scrub"  # provisioned as a copy with a scrub command, which takes long and so runs as a job
-
-
-class Hold(StrEnum):
-    """A state that outranks the refs until a person ends it."""
-
-    ARCHIVED = "archived"
-    CONNECTED = "connected"
-    ORPHANED = "orphaned"  # according to git, its branch is now another one, or its branch is unclear
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +25,9 @@ class Database:
     timeline_id: TimelineId
     instance_id: InstanceId
     name: str
-    status: Status
-    intent: Intent | None
-    error: str | None
-    attempts: int
-    retry_at: int | None
-    hold: Hold | None
+    state: DatabaseState
     created_at: int
     connected_at: int | None
-    archived_at: int | None
-    purge_at: int | None
     forked_from: DatabaseId | None = None
     forked_at: int | None = None
     fork_version: int | None = None
@@ -74,17 +38,92 @@ class Database:
     renewed: int = 0
 
     @property
+    def status(self) -> Status:
+        return self.state.status
+
+    @property
+    def intent(self) -> Intent | None:
+        return self.state.intent
+
+    @property
+    def hold(self) -> Hold | None:
+        return self.state.hold
+
+    @property
+    def error(self) -> str | None:
+        return self.state.failure.error if self.state.failure else None
+
+    @property
+    def attempts(self) -> int:
+        return self.state.failure.attempts if self.state.failure else 0
+
+    @property
+    def retry_at(self) -> int | None:
+        return self.state.failure.retry_at if self.state.failure else None
+
+    @property
+    def archived_at(self) -> int | None:
+        return self.state.archived_at
+
+    @property
+    def purge_at(self) -> int | None:
+        return self.state.purge_at
+
+    @property
+    def settled(self) -> bool:
+        """Is it connected, without an unfinished step?"""
+        return isinstance(self.state, Connected) and self.state.intent is None
+
+    def with_intent(self, intent: Intent) -> Database:
+        """The database once this step has been recorded. Raises ImpossibleState if it cannot follow."""
+        return replace(self, state=database_state.with_intent(self.state, intent))
+
+    def with_hold(self, hold: Hold | None) -> Database:
+        """The database with this hold, or with none; without one if it was purged."""
+        return replace(self, state=database_state.with_hold(self.state, hold))
+
+    def with_failure(self, failure: StepFailure | None) -> Database:
+        """The database with this failure, or none, in the same status."""
+        return replace(self, state=database_state.with_failure(self.state, failure))
+
+    def retried_at_once(self) -> Database:
+        """The database with no time before which what failed is not tried again."""
+        failure = self.state.failure
+        return self if failure is None else self.with_failure(replace(failure, retry_at=None))
+
+    def failed(self, failure: StepFailure) -> Database:
+        """The database once a step on it has failed, or something was found to be wrong. What is archived stays archived."""
+        return replace(self, state=database_state.failed(self.state, failure))
+
+    def connected(self, at: int) -> Database:
+        """The database once programs can use it, which they first could `at` (ms) if they never could before."""
+        first = at if self.connected_at is None else self.connected_at
+        return replace(self, state=Connected(hold=self.state.hold), connected_at=first)
+
+    def kept_until(self, purge_at: int | None) -> Database:
+        """The database with another end of its retention (ms; None keeps it) if it is archived."""
+        return replace(self, state=database_state.kept_until(self.state, purge_at))
+
+    def archived(self, at: int, purge_at: int | None) -> Database:
+        """The database once it is archived, which it was first `at` (ms) if it has no time of that yet."""
+        return replace(self, state=database_state.archived(self.state, at, purge_at))
+
+    def purged(self) -> Database:
+        """The database once its data was permanently deleted."""
+        return replace(self, state=database_state.purged(self.state))
+
+    @property
     def to_renew(self) -> bool:
         return self.renewals != self.renewed
 
     @property
     def copied_aside(self) -> bool:
         """Whether a job is to make it a scrubbed copy."""
-        return self.intent is Intent.SCRUB and self.live
+        return self.state.intent is Intent.SCRUB
 
     @property
     def live(self) -> bool:
-        return self.status not in (Status.ARCHIVED, Status.PURGED)
+        return self.state.live
 
 
 @dataclass(frozen=True, slots=True)

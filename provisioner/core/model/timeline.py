@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from provisioner.core.ids import AppId, TimelineId
 from provisioner.core.model.app import App
-from provisioner.core.model.database import Status
+from provisioner.core.model.database_state import Status
 from provisioner.core.naming import timeline_name
 
 

@@ -36,7 +36,7 @@ def page(visit: PageContext) -> Response:
         document=document,
         source=source,
         has_keys=has_keys,
-        connected=database.status is Status.CONNECTED and database.intent is None,
+        connected=database.settled,
         address=database_url(visit.shared.options.url, database.id) if has_keys else document["url"],
         psql=psql(shown[1], timeline, document["instance"]),
         history=visit.registry.events(database.id),
@@ -117,7 +117,7 @@ def heading(visit: PageContext, database: Database, app_slug: str, timeline: Tim
 def connected(visit: PageContext) -> tuple[Database, str, Timeline]:
     """The same, for a database that can be used now. Raises NotResolved."""
     database, app_slug, timeline = found(visit)
-    if database.status is not Status.CONNECTED or database.intent is not None:
+    if not database.settled:
         state = database.status if database.status is not Status.CONNECTED else f"busy ({database.intent})"
         raise NotResolved(
             f"database {database.name} is {state}, not connected",

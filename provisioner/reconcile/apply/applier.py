@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from provisioner.core.errors import summary
 from provisioner.core.ids import DatabaseId, InstanceId
-from provisioner.core.model import App, Database, Instance, Intent, Scrub, Status, Timeline
+from provisioner.core.model import App, Database, Instance, Intent, Scrub, Status, StepFailure, Timeline
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures, Source
 from provisioner.reconcile.apply.fork_sources import origins
@@ -153,7 +153,7 @@ class Applier:
             self._scrubs = self.registry.scrubs(self.app.id)
         if database.instance_id not in self._scrubs:
             return database
-        return replace(database, intent=Intent.SCRUB, status=Status.PROVISIONING, archived_at=None, purge_at=None)
+        return database.with_intent(Intent.SCRUB)
 
     def _make(self, made: list[_New]) -> None:
         made = [item for item in made if not item[0].copied_aside]
@@ -171,7 +171,7 @@ class Applier:
         for step in steps:
             recovering = intent is Intent.PROVISION and step.database.status is Status.ARCHIVED
             mine = Intent.RECOVER if recovering else intent
-            database = replace(step.database, intent=mine)
+            database = step.database.with_intent(mine)
             begun.append(replace(step, database=self._aside(database) if verb == "ensure" else database))
         self.registry.save_databases(step.database for step in begun)
         begun = [self._with_generation(step) if step.database.intent is Intent.RECOVER else step for step in begun]
@@ -250,7 +250,7 @@ class Applier:
     def _fail(self, actions: list[planned.Fail]) -> None:
         with self.registry.change():
             self.registry.save_databases(
-                replace(action.database, status=Status.ERROR, error=action.reason, retry_at=None) for action in actions
+                action.database.failed(StepFailure(action.reason, action.database.attempts)) for action in actions
             )
             self._record(
                 [
@@ -260,7 +260,7 @@ class Applier:
             )
 
     def _release(self, actions: list[planned.ClearHold]) -> None:
-        self.registry.save_databases(replace(action.database, hold=None) for action in actions)
+        self.registry.save_databases(action.database.with_hold(None) for action in actions)
 
     def _unshare(self, actions: list[planned.Unshare]) -> None:
         with self.registry.change():

@@ -40,8 +40,8 @@ def follow(registry: Registry, app: App, actions: Sequence[RenameTimeline], now:
     ]
     with registry.change():
         registry.save_timelines([*arrived.values(), *left])
-        # archived for the moment: no two live databases may have one name, not even while they exchange them
-        registry.save_databases(replace(database, status=Status.ARCHIVED) for database, _, _ in moved)
+        # no two live databases may have one name, not even while they exchange them
+        registry.give_up_places(database.id for database, _, _ in moved)
         registry.save_databases(database for database, _, _ in moved)
         registry.save_databases(_left_behind(registry, actions, {database.id for database, _, _ in moved}))
         ended = carry_shares(registry, {action.old.id: arrived[action.new].id for action in actions})
@@ -70,7 +70,7 @@ def _end_keeping(registry: Registry, app: App, ended: Sequence[Share], moved: se
     """A database that was archived while its timeline used another's was replaced: its retention period starts."""
     places = {(share.timeline_id, share.instance_id) for share in ended}
     registry.save_databases(
-        replace(item, purge_at=now + app.retention_ms)
+        item.kept_until(now + app.retention_ms)
         for item in queries.databases_of_all(registry, {share.timeline_id for share in ended})
         if item.id not in moved and (item.timeline_id, item.instance_id) in places
         if item.status is Status.ARCHIVED and item.purge_at is None and item.hold is None
@@ -93,7 +93,7 @@ def _arrived(known: Timeline | None, action: RenameTimeline, now: int) -> Timeli
 def _left_behind(registry: Registry, actions: Sequence[RenameTimeline], moved: set[DatabaseId]) -> list[Database]:
     """What older branches of a name have left in the archive: it is not the next one's that is called so."""
     return [
-        replace(item, hold=Hold.ORPHANED)
+        item.with_hold(Hold.ORPHANED)
         for item in queries.databases_of_all(registry, {action.old.id for action in actions})
         if item.id not in moved and item.hold is None and not item.live
     ]

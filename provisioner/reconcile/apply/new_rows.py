@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 
 from provisioner.core.ids import DatabaseId
-from provisioner.core.model import App, Database, Instance, Intent, Status, Timeline
+from provisioner.core.model import App, Database, Instance, Intent, Provisioning, Timeline
 from provisioner.core.naming import database_name
 
 
@@ -18,16 +18,9 @@ def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, first: 
         timeline_id=timeline.id,
         instance_id=instance.id,
         name=name_of(app, timeline, instance, first),
-        status=Status.PROVISIONING,
-        intent=Intent.PROVISION,
-        error=None,
-        attempts=0,
-        retry_at=None,
-        hold=None,
+        state=Provisioning(Intent.PROVISION),
         created_at=now,
         connected_at=None,
-        archived_at=None,
-        purge_at=None,
         moved=instance.moving,
     )
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from provisioner.core.errors import summary
 from provisioner.core.ids import DatabaseId
-from provisioner.core.model import Status
+from provisioner.core.model import Status, StepFailure
 from provisioner.engines.catalog import engine_of
 from provisioner.reconcile.plan.retry_delay import retry_at
 from provisioner.registry import tokens
@@ -27,10 +25,10 @@ def renew(registry: Registry, database_id: DatabaseId, now: int) -> str:
     except Exception as error:  # whatever it is, it is this one's failure
         attempts = database.attempts + 1
         problem = f"programs may still be connected that should not be: {summary(error)}"
-        registry.save_databases([replace(database, error=problem, attempts=attempts, retry_at=retry_at(attempts, now))])
+        registry.save_databases([database.with_failure(StepFailure(problem, attempts, retry_at(attempts, now)))])
         return problem
     with registry.change():
         tokens.mark_renewed(registry, [database])
         if database.error is not None and database.intent is None:
-            registry.save_databases([replace(database, error=None, attempts=0, retry_at=None)])
+            registry.save_databases([database.with_failure(None)])
     return ""

@@ -81,7 +81,7 @@ def orphan(registry: Registry, app: App, actions: Sequence[Orphan], now: int, ca
     """No branch gets these databases; what was said of their timelines is not true of the branches of that name now."""
     lineages = [lineage_of(app, action.timeline.branch, action.lineage) or "" for action in actions]
     with registry.change():
-        registry.save_databases(replace(item, hold=Hold.ORPHANED) for action in actions for item in action.databases)
+        registry.save_databases(item.with_hold(Hold.ORPHANED) for action in actions for item in action.databases)
         registry.save_timelines(
             replace(
                 action.timeline,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.ids import DatabaseId, TimelineId
-from provisioner.core.model import App, Database, Hold, Instance, Intent, Status, Timeline
+from provisioner.core.model import App, Archived, Database, Hold, Instance, Intent, Provisioning, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.core.owner import Owner
 from provisioner.engines.catalog import engine_of
@@ -94,7 +94,7 @@ def disconnect(registry: Registry, instance: Instance, now: int) -> list[str]:
             continue
         with app_locked(registry, app):
             database = registry.database(found.id)
-            if database is None or database.status is not Status.CONNECTED or database.intent is not None:
+            if database is None or not database.settled:
                 continue
             storage = registry.storage_of(database)
             why = refused(registry, storage, [database], to_use=True).get(database.id)
@@ -138,7 +138,7 @@ class _Recovery:
         assert said is not None and isinstance(owner, Owner)  # noqa: S101, PT018 - the caller has found out the owner
         timeline = _timeline(self.registry, self.app, owner, self.now)
         if found.known is not None:  # it is not where it was, so that what belongs there has room
-            self.registry.save_databases([replace(found.known, status=Status.ARCHIVED)])
+            self.registry.give_up_places([found.known.id])
         if not owner.orphaned:
             self._make_room(timeline, found, under_way | {found.id})
         name = name_of(self.app, timeline, found.instance, self.registry.first_assigned(self.app.id))
@@ -165,35 +165,18 @@ class _Recovery:
                     f"Archive that first: provisioner database archive {other.id}",
                 )
             if other.connected_at is None:
-                registry.save_databases([replace(other, status=Status.PURGED, intent=None, error=None, retry_at=None)])
+                registry.save_databases([other.purged()])
 
 
 def _row(found: Found, owner: Owner, now: int, app: App) -> Database:
     """As it is found: archived, or in use and to be looked at. One that no branch gets is to be archived."""
     made = _new(found, owner, archived=found.stored.archived, until=now + app.retention_ms, now=now)
     if owner.orphaned:
-        intent = None if found.stored.archived else Intent.ARCHIVE
-        made = replace(
-            made,
-            status=Status.ARCHIVED,
-            intent=intent,
-            hold=Hold.ORPHANED,
-            archived_at=now,
-            purge_at=now + app.retention_ms,
-        )
+        away = Archived(now, now + app.retention_ms, hold=Hold.ORPHANED)
+        made = replace(made, state=away if found.stored.archived else replace(away, intent=Intent.ARCHIVE))
     if found.known is None:
         return made
-    return replace(
-        found.known,
-        status=made.status,
-        intent=made.intent,
-        error=None,
-        attempts=0,
-        retry_at=None,
-        hold=made.hold,
-        archived_at=made.archived_at,
-        purge_at=made.purge_at,
-    )
+    return replace(found.known, state=made.state)
 
 
 def _new(found: Found, owner: Owner, *, archived: bool, until: int, now: int) -> Database:
@@ -202,16 +185,9 @@ def _new(found: Found, owner: Owner, *, archived: bool, until: int, now: int) ->
         timeline_id=TimelineId(""),
         instance_id=found.instance.id,
         name=owner.name,
-        status=Status.ARCHIVED if archived else Status.PROVISIONING,
-        intent=None if archived else Intent.PROVISION,
-        error=None,
-        attempts=0,
-        retry_at=None,
-        hold=None,
+        state=Archived(now, until) if archived else Provisioning(Intent.PROVISION),
         created_at=owner.created_at,
         connected_at=owner.created_at,
-        archived_at=now if archived else None,
-        purge_at=until if archived else None,
         moved=found.instance.move is not None and found.instance.location == found.instance.move.location,
     )
 

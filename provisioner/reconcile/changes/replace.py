@@ -12,18 +12,24 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import assert_never
 
 from provisioner.core.errors import ProvisionerError, StorageFailed
 from provisioner.core.ids import SnapshotId
 from provisioner.core.model import (
     App,
+    Archived,
+    Connected,
     Database,
     Intent,
+    Provisioning,
+    Purged,
     Replacement,
     Scrub,
     Snapshot,
     SnapshotState,
-    Status,
+    StepFailure,
+    Unusable,
 )
 from provisioner.engines.protocol.engine import CopyResult, Source
 from provisioner.reconcile.apply.isolation import problem_of
@@ -100,7 +106,7 @@ def put_in_place(
                 with registry.change():
                     for item in begun:
                         snapshots.save_replacement(registry, item)
-                    registry.save_databases(replace(item, intent=Intent.REPLACE, retry_at=None) for item in current)
+                    registry.save_databases(item.with_intent(Intent.REPLACE).retried_at_once() for item in current)
                 ready = True
                 failpoints.point("replace.ready")
                 _finish_all(registry, begun, now)
@@ -192,9 +198,10 @@ def _put_off(registry: Registry, begun: Replacement, error: StorageFailed, now: 
     """Say in the database's status why its replacement is neither finished nor undone; that is tried again."""
     database = row_of(registry, begun.database_id)
     later = now + RETRY_MS
-    failed = replace(database, error=str(error), attempts=database.attempts + 1, retry_at=later)
+    failure = StepFailure(str(error), database.attempts + 1, later)
+    failed = database.with_failure(failure)
     if begun.ready:
-        failed = replace(failed, status=Status.ERROR, intent=Intent.REPLACE)
+        failed = replace(failed, state=Unusable(failure, Intent.REPLACE, database.hold))
     with registry.change():
         registry.save_databases([failed])
         registry.audit_database(now, "database.error", database, str(error), cause=begun.action)
@@ -211,12 +218,7 @@ def _finish(registry: Registry, begun: Replacement, now: int) -> None:
         set_id=begun.set_id,
     )
     done = replace(
-        database,
-        status=Status.CONNECTED,
-        intent=None,
-        error=None,
-        attempts=0,
-        retry_at=None,
+        database.connected(now),
         forked_from=begun.forked_from,
         forked_at=begun.forked_at,
         fork_version=begun.fork_version,
@@ -243,15 +245,21 @@ def _undo(registry: Registry, begun: Replacement, now: int) -> None:
 def _must_have_data(registry: Registry, database: Database) -> Database:
     """Connected, or it was and its data was found lost or damaged."""
     current = row_of(registry, database.id)
-    connected = current.status is Status.CONNECTED and current.intent is None
-    damaged = current.status is Status.ERROR and current.intent in (None, Intent.PROVISION)
-    if not connected and not (damaged and current.connected_at is not None):
-        state = f"busy ({current.intent})" if current.status is Status.CONNECTED else current.status
-        raise ProvisionerError(
-            f"database {current.name} is {state}, not connected",
-            f"See 'provisioner database show {current.name}'",
-        )
-    return current
+    match current.state:
+        case Connected(intent=None):
+            return current
+        case Unusable(intent=None | Intent.PROVISION) if current.connected_at is not None:
+            return current
+        case Connected(intent=busy):
+            state = f"busy ({busy})"
+        case Provisioning() | Unusable() | Archived() | Purged():
+            state = str(current.status)
+        case _:
+            assert_never(current.state)
+    raise ProvisionerError(
+        f"database {current.name} is {state}, not connected",
+        f"See 'provisioner database show {current.name}'",
+    )
 
 
 def _must_be_beside(registry: Registry, database: Database, source: Database) -> None:

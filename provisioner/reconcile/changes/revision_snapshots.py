@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.ids import TimelineId
-from provisioner.core.model import App, Database, Status, Timeline
+from provisioner.core.model import App, Database, Timeline
 from provisioner.reconcile.changes.snapshots import keep_newest, take_snapshots
 from provisioner.reconcile.plan.actions import Action, RenameTimeline, UpdateTimeline
 from provisioner.registry.queries import databases_of, databases_of_all
@@ -67,4 +67,4 @@ def _keep(registry: Registry, app: App, timeline: Timeline, databases: Sequence[
 
 
 def _has_data(database: Database) -> bool:
-    return database.status is Status.CONNECTED and database.intent is None
+    return database.settled

@@ -16,7 +16,7 @@ from provisioner.core.clock import now_ms
 from provisioner.core.connection import ConnectedDatabase, KvEndpoint, PostgresEndpoint, TimelineConnection, variables
 from provisioner.core.errors import LockTimeout, ProvisionerError, StorageFailed, UsageError
 from provisioner.core.ids import AppId, DatabaseId, SnapshotId
-from provisioner.core.model import NO_SHARE, App, Context, Database, Run, RunState, Scrub, Status, Timeline
+from provisioner.core.model import NO_SHARE, App, Context, Database, Run, RunState, Scrub, Timeline
 from provisioner.core.redaction import Secret
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import CopyResult, Engine, Source
@@ -161,17 +161,7 @@ def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | 
             return
         engine.swap(instance, database, SnapshotId(str(uuid.uuid4())))
         now = now_ms()
-        connected = replace(
-            current,
-            status=Status.CONNECTED,
-            intent=None,
-            error=None,
-            attempts=0,
-            retry_at=None,
-            forked_at=now,
-            fork_version=database.fork_version,
-            connected_at=now,
-        )
+        connected = replace(current.connected(now), forked_at=now, fork_version=database.fork_version)
         _save(registry, connected, "database.connect", "scrubbed" if rule else "")
         record_new(registry, instance, [connected])
     failpoints.point("provision.recorded")

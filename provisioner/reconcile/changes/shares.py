@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Database, Intent, Share, Status, Timeline
@@ -25,9 +24,7 @@ def share(registry: Registry, app: App, timeline: Timeline, databases: Sequence[
                 raise ProvisionerError(f"{database.name} is not connected", "See 'provisioner status'")
             shares.save_share(registry, Share(timeline.id, database.instance_id, database.id, now))
             aside = [
-                replace(item, purge_at=None)
-                for item in own
-                if item.instance_id == database.instance_id and not item.live
+                item.kept_until(None) for item in own if item.instance_id == database.instance_id and not item.live
             ]
             registry.save_databases(sorted(aside, key=lambda item: item.archived_at or 0)[-1:])
             registry.audit(now, "database.share", timeline, database.id)

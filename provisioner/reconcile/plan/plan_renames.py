@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Database, Hold, Timeline
 from provisioner.reconcile.plan.actions import Action, Ensure, Orphan, RenameTimeline
-from provisioner.reconcile.plan.planner_context import PlannerContext, resting, settled, text
+from provisioner.reconcile.plan.planner_context import PlannerContext, resting, text
 
 
 def follows(look: PlannerContext) -> tuple[list[Action], set[bytes]]:
@@ -34,7 +34,7 @@ def follows(look: PlannerContext) -> tuple[list[Action], set[bytes]]:
     for follow in pending:
         first = list(_before(look, follow, by_branch.get(follow.new), leaving))
         steps += first
-        if not first and all(settled(database) for database in _used(follow)):
+        if not first and all(database.settled for database in _used(follow)):
             going[follow.new] = follow
     while stuck := going.keys() & {follow.old.branch for follow in pending if follow.new not in going}:
         for name in stuck:  # its current database cannot leave yet
@@ -67,5 +67,5 @@ def _before(
             yield Orphan(new, staying, (), cause)
         yield from (look.archive(database, new, cause) for database in staying if database.hold is Hold.ORPHANED)
     for database in _used(follow):
-        if not settled(database) and look.due(database):
+        if not database.settled and look.due(database):
             yield Ensure(database, follow.old, "its branch was renamed")

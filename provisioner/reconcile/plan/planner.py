@@ -26,7 +26,7 @@ from provisioner.reconcile.plan.actions import (
     UpdateTimeline,
 )
 from provisioner.reconcile.plan.plan_renames import follows
-from provisioner.reconcile.plan.planner_context import PlannerContext, Retry, resting, settled, text
+from provisioner.reconcile.plan.planner_context import PlannerContext, Retry, resting, text
 
 
 def plan(desired: Desired, actual: Actual, now: int, *, retry: Retry = False) -> Plan:
@@ -89,7 +89,7 @@ class _Planner:
 
     def _renewed(self, timeline: Timeline) -> Iterator[Action]:
         for database in self.look.databases[timeline.id]:
-            if database.to_renew and settled(database) and self.look.due(database):
+            if database.to_renew and database.settled and self.look.due(database):
                 yield Renew(database, timeline)
 
     def _wanted(self, timeline: Timeline) -> bool:
@@ -181,7 +181,7 @@ class _Planner:
             return
         if database.hold is Hold.CONNECTED:
             yield ClearHold(database, timeline)
-        if settled(database) or not self.look.due(database) or database.copied_aside:
+        if database.settled or not self.look.due(database) or database.copied_aside:
             return
         match database.status:
             case Status.ARCHIVED:
@@ -216,7 +216,7 @@ class _Planner:
                 yield self.look.archive(database, timeline, cause)
 
     def _keep_for_others(self, database: Database, timeline: Timeline) -> Iterator[Action]:
-        if not settled(database) and self.look.due(database):
+        if not database.settled and self.look.due(database):
             yield Ensure(database, timeline, "another timeline shares it")
 
     # timelines whose branch is gone
@@ -277,7 +277,7 @@ class _Planner:
         elif self.look.shared(database):
             yield from self._keep_for_others(database, timeline)
         elif timeline.protected or database.hold is Hold.CONNECTED:
-            if not settled(database) and self.look.due(database) and not database.copied_aside:
+            if not database.settled and self.look.due(database) and not database.copied_aside:
                 yield Ensure(database, timeline, "protected" if timeline.protected else "recovered by hand")
         elif self.look.due(database):
             here = timeline.branch in self.desired.branches

@@ -128,10 +128,6 @@ def expires_at(app: App, timeline: Timeline) -> int | None:
     return timeline.active_at + lasts if lasts else None
 
 
-def settled(database: Database) -> bool:
-    return database.status is Status.CONNECTED and database.intent is None
-
-
 def resting(database: Database) -> bool:
     """Whether it is archived, and neither a person nor an unfinished step wants to change it."""
     return database.status is Status.ARCHIVED and database.intent is None and database.hold is None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from provisioner.core.model import Database, Status
+from provisioner.core.model import Database, StepFailure
 from provisioner.system.backoff import after
 
 FIRST_RETRY_MS = 1_000
@@ -14,8 +12,7 @@ LONGEST_RETRY_MS = 300_000
 def failure_of(database: Database, why: str, now: int) -> Database:
     """The row of a database on which a step has just failed."""
     attempts = database.attempts + 1
-    status = database.status if database.status is Status.ARCHIVED else Status.ERROR
-    return replace(database, status=status, error=why, attempts=attempts, retry_at=retry_at(attempts, now))
+    return database.failed(StepFailure(why, attempts, retry_at(attempts, now)))
 
 
 def retry_at(attempts: int, now: int) -> int:

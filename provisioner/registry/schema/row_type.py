@@ -19,7 +19,8 @@ class RowType(Generic[_T]):
     """The columns that a dataclass is stored in, which are called like its fields.
 
     `parse` has, by the names of columns, what a stored value becomes; `computed` the SQL of columns that are only read, and
-    `stored` how fields are written that are not stored as they are.
+    `stored` how fields are written that are not stored as they are. `joined` is a field that several columns in a row make
+    up, which the value also has as properties: its name, the columns, and what makes it of the row's key and their values.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class RowType(Generic[_T]):
         parse: Mapping[str, Parse],
         computed: Mapping[str, str] | None = None,
         stored: Mapping[str, Parse] | None = None,
+        joined: tuple[str, Sequence[str], Callable[..., object]] | None = None,
     ) -> None:
         self.table = table
         self.names = tuple(columns)
@@ -39,7 +41,16 @@ class RowType(Generic[_T]):
         read = (*self.names, *self._computed)
         known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
         # Positions are computed here, once: reading ten thousand rows by dictionaries would take twice as long.
-        if list(read) != known[: len(read)]:
+        expected = list(read)
+        self._joined: tuple[slice, Callable[..., object]] | None = None
+        if joined is not None:
+            field, parts, join = joined
+            place = slice(read.index(parts[0]), read.index(parts[0]) + len(parts))
+            if expected[place] != list(parts):
+                raise TypeError(f"the columns of {table} for {field} are not together")
+            expected[place] = [field]
+            self._joined = (place, join)
+        if expected != known[: len(expected)]:
             raise TypeError(f"the columns of {table} are not the fields of {kind.__name__}, in their order")
         self._parsers = [(read.index(name), parse[name]) for name in parse]
         self._writers = [(self.names.index(name), write) for name, write in (stored or {}).items()]
@@ -60,6 +71,9 @@ class RowType(Generic[_T]):
         values = list(row)
         for position, parse in self._parsers:
             values[position] = parse(values[position])
+        if self._joined is not None:
+            place, join = self._joined
+            values[place] = [join(values[0], *values[place])]
         return self._kind(*values)
 
     def values(self, item: _T) -> list[object]:
