@@ -10,9 +10,9 @@ from provisioner.core.host_names import host_name, label_of
 from provisioner.core.ids import InstanceId
 from provisioner.core.model import Database, Timeline
 from provisioner.registry import hosting, queries
-from provisioner.registry.connection import printable
 from provisioner.registry.events import HOOKS, Recorded
 from provisioner.registry.store import Registry
+from provisioner.registry.tables.connection import printable
 from provisioner.system.router_address import address
 
 _FAILURES = ("error", "-failed", "-cut-off", "-stopped", ".refused", ".uncertain")

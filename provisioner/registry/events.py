@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
-from provisioner.registry.connection import Tables, printable
+from provisioner.registry.tables.connection import Tables, printable
 
 _EVENT = "id, at, action, app_id, timeline, timeline_id, revision, database_id, cause, detail"
 

@@ -356,7 +356,7 @@ def _has_registry(home: Home) -> bool:
 
 def _up_to_date(home: Home) -> Any:
     """A connection to the registry with the tables that are asked for above, which an older one lacks."""
-    from provisioner.registry.connection import Tables, to_look_at
+    from provisioner.registry.tables.connection import Tables, to_look_at
     from provisioner.system.looking import may_change
 
     try:

@@ -18,8 +18,8 @@ from provisioner.core.hosting import (
     StepState,
 )
 from provisioner.core.ids import AppId, TimelineId
-from provisioner.registry.connection import Tables, printable
 from provisioner.registry.errors import member
+from provisioner.registry.tables.connection import Tables, printable
 
 
 def _columns(kind: Any) -> str:

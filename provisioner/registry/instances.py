@@ -6,9 +6,9 @@ from dataclasses import astuple, dataclass
 
 from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import Database, Instance
-from provisioner.registry.connection import printable
 from provisioner.registry.schema.rows import INSTANCE
 from provisioner.registry.store import Registry
+from provisioner.registry.tables.connection import printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.ids import AppId, DatabaseId
 from provisioner.core.model import Database, Instance, InstanceMove
-from provisioner.registry.connection import Tables
 from provisioner.registry.store import Registry
+from provisioner.registry.tables.connection import Tables
 
 MAKING, FENCED = 1, 2
 """The progress of a database in a move: its snapshots may be fenced; no program can use it. In the latter case, the data

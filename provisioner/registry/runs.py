@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from provisioner.core.ids import AppId, TimelineId
 from provisioner.core.model import Run, RunState
-from provisioner.registry.connection import Tables, printable
 from provisioner.registry.schema.row_type import RowType, one_of
+from provisioner.registry.tables.connection import Tables, printable
 
 RUN = RowType(
     Run,

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from provisioner.core.ids import AppId, DatabaseId, TimelineId
 from provisioner.core.model import Replacement, Snapshot, SnapshotState
-from provisioner.registry.connection import Tables, printable
 from provisioner.registry.schema.row_type import RowType, one_of
+from provisioner.registry.tables.connection import Tables, printable
 
 SNAPSHOT = RowType(
     Snapshot,

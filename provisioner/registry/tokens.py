@@ -9,8 +9,9 @@ from hmac import compare_digest
 
 from provisioner.core.ids import AppId, DatabaseId, ShareId, TokenId
 from provisioner.core.model import Database, Scope, Token
-from provisioner.registry.connection import Tables, printable
 from provisioner.registry.schema.row_type import RowType, one_of
+from provisioner.registry.tables.audit_log import AuditLog
+from provisioner.registry.tables.connection import Tables, printable
 
 PREFIX = "ptk_"
 
@@ -36,7 +37,7 @@ def split(text: str) -> tuple[TokenId, str]:
 
 
 def create(
-    registry: Tables,
+    registry: AuditLog,
     scope: Scope,
     now: int,
     *,
@@ -80,7 +81,7 @@ def known(registry: Tables, text: str) -> Token | None:
     return token if compare_digest(digest(secret), hashed) else None
 
 
-def revoke(registry: Tables, token: Token, now: int) -> None:
+def revoke(registry: AuditLog, token: Token, now: int) -> None:
     with registry.change():
         registry.write("update token set revoked_at = ? where id = ? and revoked_at is null", now, token.id)
         registry.record(
@@ -88,7 +89,7 @@ def revoke(registry: Tables, token: Token, now: int) -> None:
         )
 
 
-def raise_generation(registry: Tables, database_id: DatabaseId, now: int) -> None:
+def raise_generation(registry: AuditLog, database_id: DatabaseId, now: int) -> None:
     """Revoke the credentials that `exec` and `env` have injected for a database; they inject new ones from now on."""
     with registry.change():
         registry.write("update database set token_generation = token_generation + 1 where id = ?", database_id)

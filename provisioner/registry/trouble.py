@@ -7,7 +7,7 @@ from typing import Final
 
 from provisioner.core.ids import AppId, InstanceId
 from provisioner.core.model import App, Instance
-from provisioner.registry.connection import Tables
+from provisioner.registry.tables.connection import Tables
 
 _DEPLOYS: Final = (
     "status not in ('archived', 'purged') and gone_at is null and pre_deploy || pre_deploy_from <> ''"

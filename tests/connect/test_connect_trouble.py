@@ -20,7 +20,7 @@ from provisioner.core.errors import StorageFailed
 from provisioner.kv import Kv, open_kv
 from provisioner.kv.codec import key
 from provisioner.kv.errors import StoreFailed, Uncertain
-from provisioner.registry.connection import Tables
+from provisioner.registry.tables.connection import Tables
 
 A = key.encode(("a",))
 

@@ -19,7 +19,7 @@ from hmac import compare_digest
 from provisioner.core.ids import AppId, DatabaseId, TokenId
 from provisioner.core.model import Scope, Token
 from provisioner.registry import tokens
-from provisioner.registry.connection import Tables
+from provisioner.registry.tables.connection import Tables
 from provisioner.system import secret_key
 from provisioner.system.home import Home
 

@@ -13,7 +13,7 @@ from provisioner.hosting.router.secret_files import Opener, SecretFiles
 from provisioner.hosting.router.sessions import Session, Sessions
 from provisioner.hosting.router.waking import Site
 from provisioner.registry import tokens
-from provisioner.registry.connection import Tables
+from provisioner.registry.tables.connection import Tables
 from provisioner.system.home import Home
 
 SIGN_IN, SIGN_OUT = f"{OWN}/sign-in", f"{OWN}/sign-out"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from provisioner.core.ids import AppId, DatabaseId, InstanceId
 from provisioner.core.owner import InstanceMark, Owner
-from provisioner.registry.connection import Tables
+from provisioner.registry.tables.connection import Tables
 
 CHANGED, NEW = 1, 2
 """What is written beside the data is not true; it is, and may not be on disk yet."""

@@ -120,6 +120,6 @@ def announce(db: sqlite3.Connection, at: int, cause: str) -> None:
 
 
 def _name(branch: bytes, production: int, preview: int) -> str:
-    """As `provisioner.registry.connection.printable` has it."""
+    """As `provisioner.registry.tables.connection.printable` has it."""
     name = timeline_name(branch, production=bool(production), preview=bool(preview))
     return os.fsencode(os.fsdecode(name)).decode("utf-8", "backslashreplace")
