@@ -8,9 +8,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 import struct
 import sys
 from collections.abc import Iterable
+from functools import cache
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION = 1
@@ -75,7 +77,7 @@ class Ruleset:
         except OSError:
             return
         try:
-            if not os.path.isdir(path):
+            if not stat.S_ISDIR(os.fstat(fd).st_mode):
                 access &= _OF_FILES
             _checked(_ADD_RULE, self._fd, _PATH_BENEATH, struct.pack("=Qi", access & self._files, fd), 0)
         finally:
@@ -87,11 +89,16 @@ class Ruleset:
         os.close(self._fd)
 
 
-def _syscall(number: int, *arguments: int | bytes | None) -> int:
+@cache
+def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
+    return libc
+
+
+def _syscall(number: int, *arguments: int | bytes | None) -> int:
     words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
-    return int(libc.syscall(ctypes.c_long(number), *words))
+    return int(_libc().syscall(ctypes.c_long(number), *words))
 
 
 def _checked(number: int, *arguments: int | bytes | None) -> int:

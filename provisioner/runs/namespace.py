@@ -24,9 +24,10 @@ def hide(directories: Iterable[str], shown: Sequence[str]) -> bool:
     if not _unshare():
         return False
     _mount(None, "/", None, _REC | _PRIVATE)
+    reached = dict.fromkeys(map(os.path.realpath, shown))
     for directory in dict.fromkeys(hidden):
-        inside = [path for path in map(os.path.realpath, shown) if _inside(path, directory) and os.path.exists(path)]
-        kept = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in dict.fromkeys(inside)]
+        inside = [path for path in reached if _inside(path, directory) and os.path.exists(path)]
+        kept = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in inside]
         _mount("tmpfs", directory, "tmpfs", _NOSUID | _NODEV, "size=1m,mode=0755")
         for path, fd in kept:
             source = f"/proc/self/fd/{fd}"

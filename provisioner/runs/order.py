@@ -14,8 +14,8 @@ class Order:
     """``environment`` is all of it; ``secrets`` are masked in its output; ``user`` is the account, if it is another.
 
     ``limit_ms`` is its time limit, 0 for none. ``keep_free``: bytes that stay free on the disk of its directory, else it
-    is ended; ``memory`` the bytes that it and its children may have in memory, 0 for any number. ``rotated`` is the path
-    of a log that continues in a new file when it is full; empty for one that ends there. ``given`` is its standard input.
+    is ended; ``memory`` the bytes that it and its children may have in memory, 0 for any number. ``log`` is the path of its
+    output; ``rotated``: it continues in a new file when it is full. ``given`` is its standard input.
     """
 
     words: tuple[str, ...]
@@ -26,8 +26,9 @@ class Order:
     sandbox: Sandbox | None
     user: str
     keep_free: int
+    log: str
     memory: int = 0
-    rotated: str = ""
+    rotated: bool = False
     given: str = ""
 
     def line(self) -> bytes:
@@ -40,6 +41,7 @@ class Order:
             "sandbox": self.sandbox and self.sandbox.document(),
             "user": self.user,
             "keep_free": self.keep_free,
+            "log": self.log,
             "memory": self.memory,
             "rotated": self.rotated,
             "given": self.given,
@@ -58,6 +60,7 @@ class Order:
             sandbox=None if found["sandbox"] is None else Sandbox.of(found["sandbox"]),
             user=found["user"],
             keep_free=found["keep_free"],
+            log=found["log"],
             memory=found["memory"],
             rotated=found["rotated"],
             given=found["given"],

@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,13 +15,11 @@ from provisioner.core.connection import strays
 from provisioner.core.errors import StorageFailed
 from provisioner.core.redaction import CREDENTIAL_NAMES, Secret, secrets_in
 from provisioner.runs.order import Order
+from provisioner.runs.run_mark import RUN, marked
 from provisioner.runs.sandbox import Sandbox
+from provisioner.runs.supervisors import supervisor_of
 from provisioner.system import failpoints
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home, inherited, inherited_by_strangers
-from provisioner.system.processes import process_ids
-
-RUN = "PROVISIONER_RUN"
-"""The variable that all processes of a run have, by which they are found if their supervisor was killed."""
 
 STOPPED = "it was stopped"
 LAST_WORDS = 300  # characters of a log that go into an error
@@ -30,7 +27,6 @@ _TAIL = 65_536  # bytes that are read for them
 _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 5.0
 KEEP_FREE = 64 << 20  # bytes on the home's disk, which all branches need
-_SUPERVISE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervisor.py")
 
 Stop = Callable[[], bool]
 """Called several times a second; once it returns True, the command is ended."""
@@ -81,39 +77,27 @@ def run(home: Home, run_id: str, command: Command, stop: Stop, path: str = "") -
 
     Raises StorageFailed.
     """
-    order = order_of(run_id, command)
-    with supervised(run_id, command, path or log_path(home, run_id)) as supervisor:
+    log = path or log_path(home, run_id)
+    order = order_of(run_id, command, log)
+    begin_log(command, log)
+    with supervisor_of(run_id) as supervisor:
         return _wait(supervisor, run_id, order, stop)
 
 
-def supervised(run_id: str, command: Command, log: str) -> subprocess.Popen[bytes]:
-    """The supervisor of a command, which waits for its order and logs at the path `log`. Raises StorageFailed."""
+def begin_log(command: Command, log: str) -> None:
+    """Make the log of a command, with the warning that it runs with. Raises StorageFailed."""
     try:
         os.makedirs(os.path.dirname(log), mode=DIRECTORY_MODE, exist_ok=True)
-        written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE), "ab") as file:
+            if command.confined.warning:
+                file.write(f"[provisioner: {command.confined.warning}]\n".encode())
     except OSError as error:
         where = os.path.dirname(log)
         raise StorageFailed(f"cannot log in {where}: {error.strerror}", "Make room, or make it writable") from error
-    try:
-        if command.confined.warning:
-            os.write(written, f"[provisioner: {command.confined.warning}]\n".encode())
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", _SUPERVISE, str(written)],
-            env={RUN: run_id},  # variables of the command or the daemon are not in the supervisor's environment
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=written,
-            pass_fds=(written,),
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise StorageFailed(f"cannot start a process: {error.strerror}") from error
-    finally:
-        os.close(written)
 
 
-def order_of(run_id: str, command: Command, rotated: str = "") -> Order:
-    """The order of a command's supervisor. `rotated` is the path of a log without an end, if it has one."""
+def order_of(run_id: str, command: Command, log: str, *, rotated: bool = False) -> Order:
+    """The order of a command's supervisor. `rotated`: the log has no end."""
     mine = command.confined
     kept = inherited_by_strangers(mine.home) if mine.home else inherited()
     stray = strays(dict(command.variables))
@@ -129,6 +113,7 @@ def order_of(run_id: str, command: Command, rotated: str = "") -> Order:
         sandbox=mine.sandbox,
         user=mine.user,
         keep_free=KEEP_FREE,
+        log=log,
         memory=command.memory,
         rotated=rotated,
         given=command.given,
@@ -182,28 +167,14 @@ def what_went_wrong(said: str, order: Order) -> str:
 
 def end_survivors(run_id: str) -> None:
     """End the processes of a run whose supervisor was killed, if the system shows them."""
-    mark = f"{RUN}={run_id}".encode()
     patience = time.monotonic() + _PATIENCE_SECONDS
-    while (left := _marked(mark)) and time.monotonic() < patience:
+    while (left := marked(run_id)) and time.monotonic() < patience:
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
                 continue
         time.sleep(0.01)
-
-
-def _marked(mark: bytes) -> list[int]:
-    found = []
-    for number in process_ids():
-        if number != os.getpid():
-            try:
-                with open(f"/proc/{number}/environ", "rb") as file:
-                    if mark in file.read().split(b"\0"):
-                        found.append(number)
-            except OSError:
-                continue
-    return found
 
 
 def last_words(path: str) -> str:

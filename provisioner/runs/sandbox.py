@@ -76,20 +76,24 @@ def programs(search_path: str, prefixes: Iterable[str], excluded: Iterable[str])
 def around(path: str, excluded: Iterable[str]) -> Iterator[str]:
     """The path; if something in it is excluded, then what is beside that."""
     real = os.path.realpath(path)
-    if not os.path.exists(real) or any(_inside(real, other) for other in excluded):
+    if os.path.exists(real):
+        yield from _around_real(real, excluded)
+
+
+def _around_real(real: str, excluded: Iterable[str]) -> Iterator[str]:
+    if any(_inside(real, other) for other in excluded):
         return
     inner = [other for other in excluded if _inside(other, real)]
     if not inner:
         yield real
         return
     try:
-        names = sorted(os.listdir(real))
+        entries = sorted(os.scandir(real), key=lambda entry: entry.name)
     except OSError:
         return
-    for name in names:
-        below = os.path.join(real, name)
-        if not os.path.islink(below):  # what a link leads to is reached by its own name, or is not
-            yield from around(below, inner)
+    for entry in entries:
+        if not entry.is_symlink():  # what a link leads to is reached by its own name, or is not
+            yield from _around_real(entry.path, inner)
 
 
 def _inside(path: str, directory: str) -> bool:

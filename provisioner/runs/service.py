@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import select
-import subprocess
 from contextlib import suppress
 
-from provisioner.runs.process import STOPPED, Command, end_survivors, order_of, supervised, what_went_wrong
+from provisioner.runs.process import STOPPED, Command, begin_log, end_survivors, order_of, what_went_wrong
+from provisioner.runs.supervisors import SpareSupervisor, supervisor_of
 
 KILL_SECONDS = 5.0  # for the supervisor to say how it ended
 
@@ -14,11 +14,12 @@ KILL_SECONDS = 5.0  # for the supervisor to say how it ended
 class Service:
     """A command that has been started. Its log, which has no end, is at the path `log`."""
 
-    def __init__(self, run_id: str, command: Command, log: str) -> None:
-        """Start it. Raises StorageFailed."""
+    def __init__(self, run_id: str, command: Command, log: str, spare: SpareSupervisor | None = None) -> None:
+        """Start it, with the `spare` supervisor if there is one. Raises StorageFailed."""
         self._run_id = run_id
-        self._order = order_of(run_id, command, log)
-        self._supervisor: subprocess.Popen[bytes] = supervised(run_id, command, log)
+        self._order = order_of(run_id, command, log, rotated=True)
+        begin_log(command, log)
+        self._supervisor = (spare and spare.take()) or supervisor_of(run_id)
         self._ended: str | None = None
         self._say(self._order.line())
 

@@ -1,6 +1,6 @@
 """The parent of a user's command: when the command ends, everything that it has started ends too.
 
-Run as a file, ``python -I -S supervisor.py LOG``. Its standard input is a pipe that its starter holds open: one line says
+Run as a file, ``python -I -S supervisor.py``. Its standard input is a pipe that its starter holds open: one line says
 what to run (see `order`). A second line, ``end`` and a number of seconds, asks the command to end in that time; when the pipe
 ends, the starter has died, or wants the command to end at once. It prints one line, how the command ended: ``exit N``,
 ``signal N``, ``time`` (its time was over), ``space`` (its disk was nearly full), ``memory`` (it took too much), ``stopped``, or
@@ -24,7 +24,7 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from provisioner.core.redaction import RedactedStream, Redactor
-from provisioner.runs import confinement
+from provisioner.runs import confinement, run_mark
 from provisioner.runs.order import Order
 from provisioner.runs.output import OutputLog, RotatedLog
 
@@ -35,9 +35,15 @@ LOOK_SECONDS = 1.0  # between two looks how full the disk is, and how much memor
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def main(order: Order, log: int, asked: bytes) -> str:
-    """Run the command, with its output in the descriptor `log`; how it ended. `asked` is what was said after the order."""
+def main(order: Order, asked: bytes) -> str:
+    """Run the command; how it ended. `asked` is what was said after the order."""
+    try:
+        log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        return f"refused cannot write to {order.log}: {error.strerror}"
+    os.dup2(log, 2)
     if sys.platform == "linux":
+        run_mark.put_on(order.environment.get(run_mark.RUN, ""))
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     told, tell = os.pipe()
     os.set_blocking(tell, False)
@@ -56,7 +62,7 @@ def main(order: Order, log: int, asked: bytes) -> str:
         why = pipe.read().decode("utf-8", "replace")
     os.set_blocking(output, False)
     stream = RedactedStream(Redactor(order.secrets))
-    kept = RotatedLog(order.rotated, stream) if order.rotated else OutputLog(log, stream)
+    kept = RotatedLog(order.log, stream) if order.rotated else OutputLog(log, stream)
     watch = _Watch(child, order, kept, output, told)
     watch.listen(asked)
     ended = watch.until_it_ends()
@@ -281,7 +287,7 @@ def _ordered() -> bytes:
 
 if __name__ == "__main__":
     line, _, rest = _ordered().partition(b"\n")
-    said = main(Order.parse(line), int(sys.argv[1]), rest) if line else "stopped"
+    said = main(Order.parse(line), rest) if line else "stopped"
     try:
         os.write(1, f"{said}\n".encode())
     except BrokenPipeError:  # its starter has died

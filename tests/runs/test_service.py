@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from provisioner.runs.process import RUN, Command, shell
+from provisioner.runs.process import Command, shell
+from provisioner.runs.run_mark import RUN, marked
 from provisioner.runs.service import Service
+from provisioner.runs.supervisors import SpareSupervisor
 
 
 def _eventually(condition: Callable[[], bool]) -> None:
@@ -118,3 +122,37 @@ def test_the_log_has_no_end_and_a_limit(tmp_path: Path) -> None:
     assert log.stat().st_size <= 5_000_000
     assert (tmp_path / "log.1").stat().st_size <= 5_000_000
     assert len(list(tmp_path.glob("log*"))) == 2
+
+
+def test_a_spare_supervisor_is_taken_and_belongs_to_the_run(tmp_path: Path) -> None:
+    spare = SpareSupervisor()
+    spare.prepare()
+    _eventually(lambda: len(_supervisors()) == 1)
+    (waiting,) = _supervisors()
+    log = tmp_path / "log"
+    run_id = str(uuid.uuid4())
+    service = Service(run_id, _command(tmp_path, "echo up; sleep 999"), str(log), spare)
+    assert service.pid == waiting
+    _eventually(lambda: "up" in _said(log))
+    assert waiting in _processes(run_id)
+    assert waiting in marked(run_id)
+    assert spare.take() is None
+    service.stop()
+    assert not _processes(run_id)
+    spare.prepare()
+    _eventually(lambda: len(_supervisors()) == 1)
+    os.kill(_supervisors()[0], signal.SIGKILL)
+    _eventually(lambda: not _supervisors())
+    assert Service("other", _command(tmp_path, "exit 3"), str(log), spare).ended(60) == "it ended with exit code 3"
+    spare.prepare()
+    _eventually(lambda: len(_supervisors()) == 1)
+    spare.close()
+    assert not _supervisors()
+    spare.prepare()
+    assert not _supervisors()
+
+
+def _supervisors() -> list[int]:
+    """The children of this process that supervise, without those that only wait to be reaped."""
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    return [int(pid) for pid in children if b"supervisor.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]

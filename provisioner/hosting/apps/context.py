@@ -15,6 +15,7 @@ from provisioner.hosting.dev_servers import DevServers
 from provisioner.hosting.routes import Routes
 from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
+from provisioner.runs.supervisors import SpareSupervisor
 from provisioner.system.home import Home
 from provisioner.system.router_address import RouterAddress
 
@@ -33,6 +34,7 @@ class HostingContext:
     log: Log
     most: int
     tell: Callable[[Message], None]
+    spare: SpareSupervisor = field(default_factory=SpareSupervisor)
     apps: TimelineApps = field(default_factory=TimelineApps)
     stopping: threading.Event = field(default_factory=threading.Event)
     builds: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(BUILDS, "app-builds"))

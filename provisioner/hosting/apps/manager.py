@@ -68,6 +68,7 @@ class AppManager:
             context.ends.submit(running.service.stop, STOP_SECONDS)
         for pool in (context.builds, context.starts, context.ends):
             pool.shutdown(wait=True, cancel_futures=pool is not context.ends)
+        context.spare.close()
 
     def look(self, app_id: AppId) -> None:
         """Something of an app may have changed: its branches, databases, or how it is run."""

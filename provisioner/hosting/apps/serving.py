@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
-from provisioner.core.errors import ProvisionerError, summary
+from provisioner.core.errors import ProvisionerError, StorageFailed, summary
 from provisioner.core.host_names import revision_label
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
 from provisioner.core.ids import AppId
@@ -107,6 +107,7 @@ class Serving:
                     task.hosted,
                     task.deployment,
                     self._context.router,
+                    self._context.spare,
                     lambda: task.stop.is_set() or self._context.stopping.is_set(),
                     deploying=not current,
                 )
@@ -147,6 +148,8 @@ class Serving:
     def tick(self, registry: Registry) -> None:
         """See which processes have ended, which are idle, and which are to be started again."""
         now = time.monotonic()
+        with suppress(StorageFailed):  # then the next app starts without
+            self._context.spare.prepare()
         for item, running in self._context.apps.running():
             self.check(registry, item, running)
         if now >= self._compared + COMPARE_SECONDS:

@@ -32,6 +32,7 @@ from provisioner.registry.store import Registry
 from provisioner.runs import workplace
 from provisioner.runs.process import Command, last_words, shell
 from provisioner.runs.service import Service
+from provisioner.runs.supervisors import SpareSupervisor
 from provisioner.system import failpoints
 from provisioner.system.home import inherited
 from provisioner.system.router_address import RouterAddress
@@ -62,6 +63,7 @@ def start(
     hosted: HostedTimeline,
     deployment: Deployment,
     router: RouterAddress,
+    spare: SpareSupervisor,
     stop: Callable[[], bool],
     *,
     deploying: bool,
@@ -72,7 +74,7 @@ def start(
         wanted if wanted is not None and is_free(wanted) else free_port(f"{registry.home.path} {deployment.id}", set())
     )
     found = reach(registry, hosted, deploying=deploying)
-    service = _started(registry, hosted, deployment, router, port, found)
+    service = _started(registry, hosted, deployment, router, spare, port, found)
     try:
         failpoints.point("hosting.started")
         open_to_all = _wait(registry, hosted, deployment, service, port, stop)
@@ -98,6 +100,7 @@ def _started(
     hosted: HostedTimeline,
     deployment: Deployment,
     router: RouterAddress,
+    spare: SpareSupervisor,
     port: int,
     found: ReachedDatabases,
 ) -> Service:
@@ -141,7 +144,7 @@ def _started(
         access,
         hosted.command.memory_bytes,
     )
-    return Service(deployment.id, command, app_log(registry.home, deployment.id))
+    return Service(deployment.id, command, app_log(registry.home, deployment.id), spare)
 
 
 def _wait(
