@@ -81,6 +81,18 @@ POINTS = (
     "postgres.created",
     "postgres.copied",
     "postgres.owned",
+    "hosting.intended",
+    "hosting.checked-out",
+    "hosting.installed",
+    "hosting.compiled",
+    "hosting.built",
+    "hosting.started",
+    "hosting.healthy",
+    "hosting.routed",
+    "hosting.recorded",
+    "hosting.unrouted",
+    "hosting.ended",
+    "hosting.forgotten",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -25,6 +26,7 @@ from support import (
     statuses,
 )
 
+import provisioner as provisioner_package
 from provisioner.system import inbox
 from provisioner.system.failpoints import POINTS
 
@@ -32,10 +34,19 @@ from provisioner.system.failpoints import POINTS
 def test_every_point_is_tried() -> None:
     here = points("provision", "archive", "recover", "purge", "rename", "migrate", "inbox")
     elsewhere = points(
-        "hook",
+        *("hook", "hosting"),
         *("fork", "replace", "snapshot", "delete", "undelete", "run", "scrub", "deploy", "postgres", "follow", "move"),
     )
     assert {*here, *elsewhere} == set(POINTS)
+
+
+def test_what_the_code_passes_is_a_point_that_can_be_armed() -> None:
+    code = "".join(path.read_text() for path in Path(provisioner_package.__file__).parent.rglob("*.py"))
+    passed = {
+        name for call in re.findall(r"failpoints\.point\((.*)\)", code) for name in re.findall(r'"([a-z.-]+)"', call)
+    }
+    assert passed - {"live"} <= set(POINTS)
+    assert len(passed) > 50
 
 
 @pytest.mark.parametrize("point", points("provision"))

@@ -139,7 +139,7 @@ def test_after_a_kill_all_is_as_before(tmp_path: Path, home: Path, victim: str) 
         elif victim == "supervisor":
             os.kill(int(Path(f"/proc/{before}/stat").read_text().rpartition(") ")[2].split()[1]), signal.SIGKILL)
         elif victim == "router":
-            os.kill(_caddy(world), signal.SIGKILL)
+            os.kill(world.routers()[0], signal.SIGKILL)
         if victim == "daemon":
             world.running.process.kill()
             world.running.process.wait()
@@ -150,7 +150,7 @@ def test_after_a_kill_all_is_as_before(tmp_path: Path, home: Path, victim: str) 
             world.running.process.terminate()
             world.running.process.wait(60)
         until(lambda: not world.processes())
-        assert _caddies(world) == []
+        assert world.routers() == []
 
 
 def _as_before(world: PreviewWorld) -> None:
@@ -162,23 +162,6 @@ def _as_before(world: PreviewWorld) -> None:
             return False
 
     until(lambda: answers() and len(world.processes()) == 2)  # what was killed may still have answered
-
-
-def _caddies(world: PreviewWorld) -> list[int]:
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            try:
-                words, where = Path(f"/proc/{name}/cmdline").read_bytes(), os.readlink(f"/proc/{name}/cwd")
-            except OSError:
-                continue
-            if b"caddy" in words and where.startswith(str(world.home)):
-                found.append(int(name))
-    return found
-
-
-def _caddy(world: PreviewWorld) -> int:
-    return _caddies(world)[0]
 
 
 def test_rollback_lock_stop_and_skip(world: PreviewWorld) -> None:

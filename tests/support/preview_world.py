@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,17 +85,46 @@ class PreviewWorld:
 
     def processes(self) -> list[int]:
         """The processes of servers of this world."""
-        found = []
-        for name in os.listdir("/proc"):
-            if name.isdecimal():
-                try:
-                    words = Path(f"/proc/{name}/cmdline").read_bytes()
-                    where = os.readlink(f"/proc/{name}/cwd")
-                except OSError:
-                    continue
-                if b"server.py" in words and where.startswith(str(self.home)):
-                    found.append(int(name))
-        return found
+        return [pid for pid in self.all_processes() if b"server.py" in _words(pid)]
+
+    def supervisors(self) -> list[int]:
+        """The processes that supervise servers of this world, which have no directory of theirs."""
+        with closing(sqlite3.connect(self.home / "registry.db")) as registry:
+            runs = {f"PROVISIONER_RUN={row[0]}".encode() for row in registry.execute("select id from deployment")}
+        return [pid for pid in _pids() if runs & _variables(pid) and b"supervisor.py" in _words(pid)]
+
+    def routers(self) -> list[int]:
+        return [pid for pid in self.all_processes() if b"caddy" in _words(pid)]
+
+    def all_processes(self) -> list[int]:
+        """All that work in a directory of the home, or have it on their command line."""
+        home = os.fsencode(self.home)
+        return [pid for pid in _pids() if os.fsencode(_directory(pid)).startswith(home) or home in _words(pid)]
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def _words(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _variables(pid: int) -> set[bytes]:
+    try:
+        return set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+    except OSError:
+        return set()
+
+
+def _directory(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
 
 
 @contextmanager
@@ -114,7 +144,7 @@ def previews(path: Path, home: Path, *run: str, options: tuple[str, ...] = ()) -
 
 
 @contextmanager
-def up(home: Path, port: int, *options: str) -> Iterator[Running]:
+def up(home: Path, port: int, *options: str, add: Mapping[str, str] | None = None) -> Iterator[Running]:
     words = ("provisioner", "up", "--port", "0", "--preview-port", str(port), "--log-format", "json", *options)
-    with daemon(home, *words, announced="daemon") as running:
+    with daemon(home, *words, add=add, announced="daemon") as running:
         yield running

@@ -15,6 +15,7 @@ from provisioner.hosting.deployments.due import Wanted, is_connected, pre_deploy
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.records import advance, begin, set_state
 from provisioner.registry.store import Registry
+from provisioner.system import failpoints
 
 
 class DeploymentController:
@@ -75,6 +76,7 @@ class DeploymentController:
                 self._serving.fail(registry, item, failed)
         else:
             advance(registry, task.deployment, DeploymentState.BUILT)
+            failpoints.point("hosting.built")
         self._context.tell(LookAtApp(item.hosted.app.id))
 
     def _deploy(self, registry: Registry, item: TimelineApp, found: Wanted) -> None:
@@ -88,6 +90,7 @@ class DeploymentController:
         deployment = begin(registry, hosted, found.revision, "asked" if found.asked else "push")
         active = found.state.active in item.running
         set_state(registry, hosted, AppState.RUNNING if active else AppState.BUILDING)
+        failpoints.point("hosting.intended")
         task = DeploymentTask(hosted, deployment)
         item.tasks[deployment.id] = task
         for future in item.waiting.pop("", ()):

@@ -30,7 +30,7 @@ from provisioner.hosting.deployments.starting import STOP_SECONDS, RunningApp
 from provisioner.hosting.router.waking import AppFailed, AppsBusy, NoSuchApp, Site, Woken
 from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
-from provisioner.system import inbox
+from provisioner.system import failpoints, inbox
 from provisioner.system.home import Home
 from provisioner.system.router_address import RouterAddress
 from provisioner.system.service_thread import ServiceThread
@@ -203,7 +203,9 @@ class AppManager:
         item.answer_all(AppFailed(why))
         if not item.tasks and not item.ending:
             if item.hosted.timeline.gone_at is not None:
+                failpoints.point("hosting.ended")
                 forget_all(registry, item.hosted.timeline.id)
+                failpoints.point("hosting.forgotten")
                 inbox.leave(registry.home.inbox, item.hosted.app.id)  # its databases were waiting for that
             self._context.apps.forget(item)
 

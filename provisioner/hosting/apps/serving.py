@@ -23,6 +23,7 @@ from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 from provisioner.runs.output import last_lines
+from provisioner.system import failpoints
 
 DRAIN_SECONDS = 30.0  # for a replaced process to answer its requests
 SETTLE_SECONDS = 1.0  # until no request can be on its way to a process that no longer has a route
@@ -90,6 +91,7 @@ class Serving:
                     self.serve(registry, item, deployment, running)
                 else:
                     self.route_revision(item.hosted, running)
+            failpoints.point("hosting.recorded")
             item.answer(deployment.id, AppRunning(running.port))
         self._context.tell(LookAtApp(item.hosted.app.id))
 
@@ -124,6 +126,7 @@ class Serving:
         state = hosting.hosted(registry, item.hosted.timeline.id)
         before = state.active if state is not None else ""
         self.route(registry, item, running)
+        failpoints.point("hosting.routed")
         set_state(registry, item.hosted, AppState.RUNNING, active=deployment.id)
         record_event(registry, item.hosted, "timeline.healthy", deployment.revision)
         self._context.log("info", "app runs", app=item.hosted.app.slug, host=self._context.host(item.hosted))
@@ -235,6 +238,7 @@ class Serving:
     def _put_to_sleep(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
         del item.running[running.deployment_id]
         self.unroute(running)
+        failpoints.point("hosting.unrouted")
         if not item.running:
             set_state(registry, item.hosted, AppState.SLEEPING)
         self._context.ends.submit(self._drain, running)

@@ -45,11 +45,14 @@ def build(registry: Registry, hosted: HostedTimeline, deployment: Deployment, st
             directory = work_directory(place, hosted.command)
             commands = commands_of(hosted.command, directory)
         failpoints.point("hosting.checked-out")
-        for name, text in (("install", commands.install), ("build", commands.build)):
-            if text:
-                with step(registry, deployment, name):
-                    _run(registry, hosted, deployment, place, directory, text, stop)
-                failpoints.point(f"hosting.{name}")
+        if commands.install:
+            with step(registry, deployment, "install"):
+                _run(registry, hosted, deployment, place, directory, commands.install, stop)
+            failpoints.point("hosting.installed")
+        if commands.build:
+            with step(registry, deployment, "build"):
+                _run(registry, hosted, deployment, place, directory, commands.build, stop)
+            failpoints.point("hosting.compiled")
     except StepFailed as error:
         workplace.remove(home, deployment.id)
         if stop() or isinstance(error.__cause__, CheckoutStopped):

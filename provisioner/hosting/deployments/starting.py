@@ -78,6 +78,7 @@ def start(
     try:
         failpoints.point("hosting.started")
         open_to_all = _wait(registry, hosted, deployment, service, port, stop)
+        failpoints.point("hosting.healthy")
         if open_to_all and not router.everyone and not hosted.command.public:
             raise ProvisionerError(
                 f"it listens on every address of this machine, on port {port}, so anyone could reach it without signing in",
