@@ -128,6 +128,15 @@ def branches_there(registry: Registry, app_id: AppId) -> int:
     return int(str(rows[0][0]))
 
 
+def moved_together(registry: Registry, timeline: Timeline) -> int:
+    """How many timelines of its app moved at the same moment as this one, which is among them: by one push, for example."""
+    rows = registry.rows(
+        "select count(*) from timeline where app_id = ? and active_at = ? and gone_at is null",
+        *(timeline.app_id, timeline.active_at),
+    )
+    return int(str(rows[0][0]))
+
+
 def has_room(registry: Registry, app: App, new: int) -> bool:
     """May this number of new branches of an app have databases? The branches are counted only if the registry ever had that many
     timelines, whose rows are never deleted."""

@@ -25,6 +25,7 @@ class TimelineApp:
     ``ending`` processes were asked to end and have not yet.
     ``domains`` are the custom domains that have a route to it.
     ``last_used`` is when it last had a connection; ``restart_at`` when it is restarted after it ended unexpectedly.
+    ``crowded_since`` is since when there is no room for another process.
     """
 
     hosted: HostedTimeline
@@ -36,6 +37,7 @@ class TimelineApp:
     started: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE))
     restart_at: float | None = None
+    crowded_since: float | None = None
     ending: int = 0
 
     def answer(self, deployment_id: str, woken: Woken) -> None:

@@ -29,6 +29,8 @@ DRAIN_SECONDS = 30.0  # for a replaced process to answer its requests
 SETTLE_SECONDS = 1.0  # until no request can be on its way to a process that no longer has a route
 TAIL_LINES = 20
 RETRY_SECONDS = 5
+ROOM_SECONDS = 1.0  # between two looks for room for an app
+BUSY_SECONDS = 20.0  # that requests wait for it
 COMPARE_SECONDS = 2.0  # between two looks whether the variables of running apps have changed
 
 
@@ -52,9 +54,9 @@ class Serving:
                 item.answer(deployment.id, AppsBusy(RETRY_SECONDS))
             return  # the tick starts it
         if self._context.apps.processes() >= self._context.most and not self._make_room(registry):
-            item.answer(deployment.id, AppsBusy(RETRY_SECONDS))
-            self._crowded_out.add(item.hosted.app.id)  # the tick tries again
+            self._wait_for_room(registry, item, deployment, serves=serves)
             return
+        item.crowded_since = None
         if deployment.state is not DeploymentState.READY:
             deployment = advance(registry, deployment, DeploymentState.STARTING)
         if serves and not item.running:
@@ -62,6 +64,23 @@ class Serving:
         task = DeploymentTask(item.hosted, deployment, serves)
         item.tasks[deployment.id] = task
         self._context.starts.submit(self._start_one, task)
+
+    def _wait_for_room(self, registry: Registry, item: TimelineApp, deployment: Deployment, *, serves: bool) -> None:
+        """As many processes run as may, and all are in use: the tick tries again, and requests wait for BUSY_SECONDS."""
+        now = time.monotonic()
+        if item.crowded_since is None:
+            item.crowded_since = now
+        ready = deployment.state is DeploymentState.READY
+        if serves and now < item.crowded_since + BUSY_SECONDS:
+            if not item.running:
+                set_state(registry, item.hosted, AppState.STARTING)
+        else:
+            item.answer(deployment.id, AppsBusy(RETRY_SECONDS))
+            item.crowded_since = None
+            if serves and ready and not item.running:
+                set_state(registry, item.hosted, AppState.SLEEPING)
+        if serves:
+            self._crowded_out.add(item.hosted.app.id)
 
     def started(self, registry: Registry, ended: StartEnded) -> None:
         task, running = ended.task, ended.running
@@ -160,7 +179,7 @@ class Serving:
             for item, running in self._context.apps.running():
                 self._compare(registry, item, running)
         self._see_use(now)
-        if self._crowded_out and now >= self._retried + RETRY_SECONDS:
+        if self._crowded_out and now >= self._retried + ROOM_SECONDS:
             self._retried = now
             for app_id in self._crowded_out:
                 self._context.tell(LookAtApp(app_id))

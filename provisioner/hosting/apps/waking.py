@@ -76,8 +76,9 @@ class Waking:
         self._serving.begin(registry, item, deployment, serves=serves)
 
     def _usable(self, registry: Registry, site: HostedSite, found: Wanted) -> Deployment | None:
-        """What was healthy before: the revision that is wanted, else the one that was active."""
-        active = hosting.deployment(registry, site.state.active) if site.state.active else None
+        """What was healthy before: the revision that is wanted, else, if that does not serve, the one that was active."""
+        tried = found.latest is not None and found.latest.state in (DeploymentState.FAILED, DeploymentState.SKIPPED)
+        active = hosting.deployment(registry, site.state.active) if tried and site.state.active else None
         for each in (found.latest, active):
             if each is not None and each.state is DeploymentState.READY and has_files(registry, site.hosted, each):
                 return each

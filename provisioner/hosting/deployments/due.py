@@ -12,13 +12,21 @@ from provisioner.hosting.deployments.records import app_of, set_state
 from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
 
+MOST_TOGETHER = 10
+"""If more branches than this move at once, their apps are deployed when they are asked for, unless they run."""
+
 _MOVED_ON = (
-    "app_id = ? and gone_at is null and not preview and revision <> '' and ("
-    " (active_at >= ? and not exists (select 1 from deployment where timeline_id = timeline.id and"
-    " deployment.revision = timeline.revision and state <> 'cut off'))"
+    "app_id = ?1 and gone_at is null and not preview and revision <> '' and ("
+    " (active_at >= ?2 and active_at not in (select active_at from timeline where app_id = ?1 and gone_at is null"
+    " group by active_at having count(*) > ?3)"
+    " and (not exists (select 1 from deployment where timeline_id = timeline.id and"
+    " deployment.revision = timeline.revision and state <> 'cut off')"
+    " or exists (select 1 from hosted_app join deployment on deployment.id = active"
+    " where hosted_app.timeline_id = timeline.id and deployment.revision <> timeline.revision)))"
     " or exists (select 1 from hosted_app where timeline_id = timeline.id and (state = 'starting' or locked <> ''))"
     " or exists (select 1 from hosted_app join deployment on deployment.id = active"
-    " where hosted_app.timeline_id = timeline.id and deployment.revision <> timeline.revision)"
+    " where hosted_app.timeline_id = timeline.id and hosted_app.state = 'running'"
+    " and deployment.revision <> timeline.revision)"
     " or id in (select timeline_id from deployment where state in ('building', 'built', 'starting'))"
     " or production)"
     " order by not production, active_at desc"
@@ -64,10 +72,18 @@ def name_new(registry: Registry, app: App, command: RunCommand) -> None:
 
 def wanted(registry: Registry, app: App, command: RunCommand) -> Iterator[Wanted]:
     """What the timelines of an app are to serve: those that moved on since it is hosted, production, and what was asked for."""
-    for timeline in registry.timelines_where(_MOVED_ON, app.id, command.changed_at):
+    for timeline in registry.timelines_where(_MOVED_ON, app.id, command.changed_at, MOST_TOGETHER):
         found = wanted_of(registry, HostedTimeline(app, timeline, command))
         if found.state.state is not AppState.STOPPED:
             yield found
+
+
+def waits_for_request(registry: Registry, found: Wanted) -> bool:
+    """Is what is wanted deployed only once it is asked for, because so many branches moved together?"""
+    if found.latest is not None or found.asked or found.state.state is AppState.RUNNING:
+        return False
+    timeline = found.hosted.timeline
+    return not timeline.production and queries.moved_together(registry, timeline) > MOST_TOGETHER
 
 
 def wanted_of(registry: Registry, hosted: HostedTimeline) -> Wanted:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from provisioner.core.hosting import AppState, Deployment, DeploymentState, StepState
 from provisioner.core.model import App, Status, deploy_status
 from provisioner.core.naming import shown
-from provisioner.hosting.deployments.due import is_connected, wanted_of
+from provisioner.hosting.deployments.due import is_connected, waits_for_request, wanted_of
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, build_log
 from provisioner.jobs.follow_log import LogFollower
 from provisioner.jobs.progress import BEAT_SECONDS, PUSH_SECONDS
@@ -39,7 +39,7 @@ def is_settled(registry: Registry, hosted: HostedTimeline) -> bool:
     found = wanted_of(registry, hosted)
     if found.state.state is AppState.STOPPED or found.revision != hosted.timeline.revision:
         return True
-    return found.latest is not None and found.latest.state in _ENDED
+    return (found.latest is not None and found.latest.state in _ENDED) or waits_for_request(registry, found)
 
 
 def follow_deployments(
@@ -75,7 +75,8 @@ def report(registry: Registry, hosted: HostedTimeline) -> str:
     if found.latest is not None and found.latest.state is DeploymentState.FAILED:
         serves = f"; {url} still serves the revision before" if state.active else ""
         return shown(f"provisioner: {name} failed: {found.latest.error}{serves}. See 'provisioner logs'")
-    return shown(f"provisioner: {name} {state.state} {url}")
+    later = "; deployed when it is first requested" if waits_for_request(registry, found) else ""
+    return shown(f"provisioner: {name} {state.state} {url}{later}")
 
 
 def _follow(registry: Registry, hosted: HostedTimeline, until: float, say: Callable[[str], None]) -> None:
