@@ -6,24 +6,13 @@ import re
 from pathlib import Path
 
 from preview_world import previews
+from stacks import DENO
 from support import git, status, until
-
-# Deno KV in the documentation of Deno Deploy, "Example". A new database has no count yet, so its first answer is null.
-EXAMPLE = """\
-const kv = await Deno.openKv();
-
-Deno.serve(async () => {
-  const res = await kv.get<number>(["requests"]);
-  const requests = res.value + 1;
-  await kv.set(["requests"], requests);
-  return new Response(JSON.stringify(requests));
-});
-"""
 
 
 def test_every_branch_counts_for_itself(tmp_path: Path, home: Path) -> None:
     with previews(tmp_path, home, "--command", "deno run -A --unstable-kv main.ts", "--idle", "1s") as world:
-        (world.clone / "main.ts").write_text(EXAMPLE)
+        (world.clone / "main.ts").write_text(DENO["main.ts"])
         branches = [f"b{number}" for number in range(5)]
         for branch in branches:
             said = world.push(branch, message="the example")

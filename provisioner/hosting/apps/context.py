@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from provisioner.core.host_names import host_name
+from provisioner.hosting.apps.builds import Builds
 from provisioner.hosting.apps.messages import Message
 from provisioner.hosting.apps.processes import TimelineApps
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
@@ -21,7 +22,7 @@ from provisioner.system.router_address import RouterAddress
 
 Log = Callable[..., None]
 
-BUILDS, STARTS, ENDS = 2, 8, 8  # at a time
+STARTS, ENDS = 64, 64  # at a time: an app that never answers, or whose requests never end, must not keep others waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class HostingContext:
     spare: SpareSupervisor = field(default_factory=SpareSupervisor)
     apps: TimelineApps = field(default_factory=TimelineApps)
     stopping: threading.Event = field(default_factory=threading.Event)
-    builds: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(BUILDS, "app-builds"))
+    builds: Builds = field(default_factory=Builds)
     starts: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(STARTS, "app-starts"))
     ends: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(ENDS, "app-ends"))
 

@@ -66,7 +66,8 @@ class AppManager:
             item.answer_all(AppsBusy(RETRY_SECONDS))
         for _, running in context.apps.running():
             context.ends.submit(running.service.stop, STOP_SECONDS)
-        for pool in (context.builds, context.starts, context.ends):
+        context.builds.close()
+        for pool in (context.starts, context.ends):
             pool.shutdown(wait=True, cancel_futures=pool is not context.ends)
         context.spare.close()
 

@@ -15,7 +15,7 @@ from provisioner.hosting.router.waking import Woken
 from provisioner.system.backoff import Backoff
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 60.0
-STABLE_SECONDS = 60.0  # that it ran, after which pauses are short again
+STABLE_SECONDS = 10.0  # that it ran, after which pauses are short again
 
 
 @dataclass(slots=True)

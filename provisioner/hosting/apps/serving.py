@@ -53,7 +53,8 @@ class Serving:
             if not serves:
                 item.answer(deployment.id, AppsBusy(RETRY_SECONDS))
             return  # the tick starts it
-        if self._context.apps.processes() >= self._context.most and not self._make_room(registry):
+        full = self._context.apps.processes() >= self._context.most and not self._make_room(registry)
+        if full and not item.hosted.timeline.production:
             self._wait_for_room(registry, item, deployment, serves=serves)
             return
         item.crowded_since = None
