@@ -14,6 +14,7 @@ from provisioner.core.ids import AppId
 from provisioner.hosting.apps.context import HostingContext, fresh
 from provisioner.hosting.apps.messages import DeploymentTask, LookAtApp, StartEnded
 from provisioner.hosting.apps.processes import TimelineApp
+from provisioner.hosting.apps.uses import AppUses, is_idle
 from provisioner.hosting.deployments.cleaning import clean
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_log, reach
 from provisioner.hosting.deployments.records import StepFailed, advance, record_event, set_state, step
@@ -39,7 +40,7 @@ class Serving:
 
     def __init__(self, context: HostingContext) -> None:
         self._context = context
-        self._shows_use: bool | None = None
+        self._uses = AppUses(context)
         self._crowded_out: set[AppId] = set()
         self._retried = 0.0
         self._compared = 0.0
@@ -179,13 +180,13 @@ class Serving:
             self._compared = now
             for item, running in self._context.apps.running():
                 self._compare(registry, item, running)
-        self._see_use(now)
+        self._uses.note(now)
         if self._crowded_out and now >= self._retried + ROOM_SECONDS:
             self._retried = now
             for app_id in self._crowded_out:
                 self._context.tell(LookAtApp(app_id))
             self._crowded_out = set()
-        idle = [(item, running) for item, running in self._context.apps.running() if _is_idle(item, running, now)]
+        idle = [(item, running) for item, running in self._context.apps.running() if is_idle(item, running, now)]
         connected = connections({running.port for _, running in idle}) if idle else {}
         for item, running in idle:
             if connected.get(running.port):  # also one that has been open for long
@@ -223,23 +224,6 @@ class Serving:
         self.unroute(running)
         self._context.ends.submit(self._drain, running)
         self.begin(registry, item, deployment, serves=state.active == deployment.id)
-
-    def _see_use(self, now: float) -> None:
-        """Note which apps had requests since the last time."""
-        if self._shows_use is None:
-            self._shows_use = self._context.routes.shows_use()
-        if self._shows_use:
-            hosts = self._context.routes.take_uses()
-            used = [(item, each) for item, each in self._context.apps.running() if hosts & self._hosts(item, each)]
-        else:
-            ports = connections({each.port for _, each in self._context.apps.running()})
-            used = [(item, each) for item, each in self._context.apps.running() if ports[each.port]]
-        for item, each in used:
-            item.last_used[each.deployment_id] = now
-
-    def _hosts(self, item: TimelineApp, running: RunningApp) -> set[str]:
-        revision = self._context.host(item.hosted, revision_label(running.revision))
-        return {self._context.host(item.hosted), revision, *item.domains}
 
     def check(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
         """Notice that a process has ended unexpectedly, if it has."""
@@ -312,11 +296,3 @@ class Serving:
         while time.monotonic() < deadline and not self._context.stopping.is_set() and connections({running.port}):
             self._context.stopping.wait(0.2)
         running.service.stop(STOP_SECONDS)
-
-
-def _is_idle(item: TimelineApp, running: RunningApp, now: float) -> bool:
-    """Has it had no request for so long that it may sleep?"""
-    idle_ms = item.hosted.command.idle_ms
-    if idle_ms is None or item.hosted.timeline.production or item.tasks:
-        return False
-    return (now - item.last_used.get(running.deployment_id, now)) * 1000 >= idle_ms
