@@ -19,7 +19,7 @@ def put_on(run_id: str) -> None:
     libc = ctypes.CDLL(None)
     libc.getenv.restype = ctypes.c_void_p
     place = libc.getenv(RUN.encode())
-    if place and os.environ[RUN] == BLANK:
+    if place and ctypes.string_at(place) == BLANK.encode():
         ctypes.memmove(place, run_id.encode()[: len(BLANK)].ljust(len(BLANK), b"\0"), len(BLANK))
 
 

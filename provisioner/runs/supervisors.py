@@ -63,7 +63,7 @@ class SpareSupervisor:
 
 
 def _end(supervisor: subprocess.Popen[bytes]) -> None:
-    """Of one that has no order: it ends when its input does."""
+    """End a supervisor that has no order: it ends when its input does."""
     for pipe in (supervisor.stdin, supervisor.stdout):
         if pipe is not None:
             pipe.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -65,10 +66,10 @@ def _push(world: PreviewWorld, branches: list[str], text: str) -> str:
 
 
 def _ask_at_once(world: PreviewWorld, branches: list[str], text: str) -> None:
-    answers: dict[str, dict[str, object]] = {}
+    answers: dict[str, tuple[int, str]] = {}
 
     def asking(branch: str) -> Callable[[], None]:
-        return lambda: answers.update({branch: world.said(f"{branch}.shop.localhost")})
+        return lambda: answers.update({branch: world.get(f"{branch}.shop.localhost")})
 
     began = time.monotonic()
     askers = [threading.Thread(target=asking(branch)) for branch in branches]
@@ -77,7 +78,9 @@ def _ask_at_once(world: PreviewWorld, branches: list[str], text: str) -> None:
     for asker in askers:
         asker.join()
     print(f"the first requests to {len(branches)} branches at once were answered in {time.monotonic() - began:.1f} s")
-    assert {branch: (answer["timeline"], answer["text"]) for branch, answer in answers.items()} == {
+    assert {code for code, _ in answers.values()} == {200}, (answers, world.running.log.read_text()[-5000:])
+    said = {branch: json.loads(body) for branch, (_, body) in answers.items()}
+    assert {branch: (each["timeline"], each["text"]) for branch, each in said.items()} == {
         branch: (f"git-branch/{branch}", text) for branch in branches
     }
 

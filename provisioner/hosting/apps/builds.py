@@ -20,13 +20,13 @@ class _Build:
 
     @property
     def app_id(self) -> AppId:
-        """Whose turn it is."""
+        """What takes turns: an app, or its production."""
         hosted = self.task.hosted
         return AppId(f"{hosted.app.id} production") if hosted.timeline.production else hosted.app.id
 
 
 class Builds:
-    """A build that hangs takes the turns of its own app's branches only."""
+    """Builds that hang delay only the branches of the same app."""
 
     def __init__(self) -> None:
         self._queue: FairQueue[_Build] = FairQueue(MOST_EACH)
@@ -38,7 +38,7 @@ class Builds:
         self._threads.submit(self._next)
 
     def close(self) -> None:
-        """Begin no other one, and wait for those that have begun."""
+        """Start no other build, and wait for those that run."""
         self._queue.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
 

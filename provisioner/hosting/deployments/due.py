@@ -79,7 +79,7 @@ def wanted(registry: Registry, app: App, command: RunCommand) -> Iterator[Wanted
 
 
 def waits_for_request(registry: Registry, found: Wanted) -> bool:
-    """Is what is wanted deployed only once it is asked for, because so many branches moved together?"""
+    """Is what is wanted deployed only once it is asked for, because more than MOST_TOGETHER branches moved at once?"""
     if found.latest is not None or found.asked or found.state.state is AppState.RUNNING:
         return False
     timeline = found.hosted.timeline
