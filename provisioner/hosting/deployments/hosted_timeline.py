@@ -41,6 +41,10 @@ class HostedTimeline:
         return host_name(self.app.slug, self.label, domain)
 
 
+OF_REVISION = ("DENO_DEPLOYMENT_ID", "DENO_DEPLOY_BUILD_ID")
+"""Variables that say which revision a process runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReachedDatabases:
     """How a timeline's databases are reached, with the variables that say so, and what must not be printed.
@@ -131,8 +135,4 @@ def cache_variables(cache: str) -> dict[str, str]:
 
 def revision_variables(deployment: Deployment) -> dict[str, str]:
     """What Deno Deploy says to an app of its revision."""
-    return {
-        "DENO_DEPLOY": "true",
-        "DENO_DEPLOYMENT_ID": deployment.revision,
-        "DENO_DEPLOY_BUILD_ID": deployment.revision,
-    }
+    return {"DENO_DEPLOY": "true", **dict.fromkeys(OF_REVISION, deployment.revision)}

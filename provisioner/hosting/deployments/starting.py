@@ -16,6 +16,7 @@ from provisioner.core.hosting import Deployment
 from provisioner.hosting.deployments.building import cache_for, must_be_confined
 from provisioner.hosting.deployments.commands import commands_of
 from provisioner.hosting.deployments.hosted_timeline import (
+    OF_REVISION,
     HostedTimeline,
     ReachedDatabases,
     app_log,
@@ -91,8 +92,10 @@ def start(
 
 
 def digest(found: ReachedDatabases) -> str:
-    """Tells one environment of a timeline from another, and data from what has replaced it."""
-    text = json.dumps([sorted(found.variables.items()), sorted(found.replaced.items())])
+    """Tells one environment of a timeline from another, and data from what has replaced it. A push changes neither: a
+    process has the variables of its own revision."""
+    reached = sorted((name, value) for name, value in found.variables.items() if name not in OF_REVISION)
+    text = json.dumps([reached, sorted(found.replaced.items())])
     return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
