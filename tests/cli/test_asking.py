@@ -11,6 +11,8 @@ import pytest
 from hostile import command_of, leaves
 from support import marked_shop, ok, provisioner
 
+pytestmark = pytest.mark.slow
+
 KEYS = {"app", "action", "timeline", "database", "id", "cause", "at", "error"}
 ASKING = {
     "database fork": ("main", "login"),

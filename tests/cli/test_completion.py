@@ -15,6 +15,8 @@ from terminal_session import terminal
 from provisioner.cli.completion import answer
 from provisioner.cli.completion.command_tree import build
 
+pytestmark = pytest.mark.slow
+
 BREAKS = " \t\n\"'@><=;|&(:"
 
 

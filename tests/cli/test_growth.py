@@ -21,6 +21,8 @@ from provisioner.reconcile.controller import reconcile
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
+pytestmark = pytest.mark.slow
+
 FEW, MANY = 10, 1_000
 ONE, NAME = "branch-00003", "NAME"
 

@@ -15,6 +15,8 @@ import pytest
 from hostile import ENDLESS, WORDS, Pristine, fault, flip, leaves
 from support import git, numbers, ok, provisioner, repository
 
+pytestmark = pytest.mark.slow
+
 NIGHTLY = "KV_NIGHTLY" in os.environ
 
 

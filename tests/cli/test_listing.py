@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support import marked_shop, ok, provisioner, shop
 
+pytestmark = pytest.mark.slow
+
 AGE = re.compile(r" +\d+ (?:s|min)$|  AGE$", re.MULTILINE)
 LISTS = (
     *(

@@ -12,6 +12,8 @@ from support import Done, commit, database_of, git, got, marked_shop, ok, provis
 
 from provisioner.cli.selectors import HELP
 
+pytestmark = pytest.mark.slow
+
 ALL = {"app", "branch", "timeline", "revision", "instance"}
 TWO_TARGETS = {"database fork", "database share", "database diff"}
 

@@ -12,6 +12,8 @@ from support import Done, got, marked_shop, ok, provisioner, rows, run, shop
 
 from provisioner.cli import standard_input
 
+pytestmark = pytest.mark.slow
+
 EMPTY = {"nothing": "", "a line": "\n", "white space": " \t\r\n\n "}
 
 

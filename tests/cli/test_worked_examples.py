@@ -9,6 +9,8 @@ import pytest
 from support import git, ok, repository
 from terminal_session import shown_at, terminal
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:

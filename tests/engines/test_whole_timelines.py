@@ -25,6 +25,8 @@ from support import (
     small_disk,
 )
 
+pytestmark = pytest.mark.slow
+
 Marks = dict[tuple[str, str], str]
 
 BEFORE = ("replace.intended", "replace.built")

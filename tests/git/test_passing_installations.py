@@ -13,6 +13,8 @@ import pytest
 from paths import ROOT
 from support import connected, git, ok, provisioner, repository, run, until
 
+pytestmark = pytest.mark.slow
+
 UV = "uv==0.13.9"
 PLACES = {
     "uvx": ("user/.cache/uv/archive-v0/Zb3x", "the cache of uv"),

@@ -27,6 +27,8 @@ from provisioner.kv.errors import KvError, ValueInvalid
 from provisioner.kv.model import NEVER, Encoding, Mutation, MutationKind, StoredRow
 from provisioner.kv.rules.mutations import effects
 
+pytestmark = pytest.mark.slow
+
 SIZE = 60_000 if "KV_NIGHTLY" in os.environ else 16_000  # bytes: a value has at most 65,536
 TIMES = 500  # as long as the decoding of an ordinary value of this size, which takes a millisecond or two
 GROWTH = 10  # for four times the size: 4 if it grows with it, 16 with its square

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from paths import DOCS
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:

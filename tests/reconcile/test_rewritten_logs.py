@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support import files, git, got, ok, provisioner, put, repository
 
+pytestmark = pytest.mark.slow
+
 KEEP = "reflog expire --all"
 WIPE = "reflog expire --expire=now --expire-unreachable=now --all"
 PURGE = (WIPE, "gc -q --prune=now")

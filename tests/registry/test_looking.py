@@ -10,6 +10,8 @@ import pytest
 from old_home import back_to_version_2, home_files
 from support import git, ok, provisioner, shop, statuses
 
+pytestmark = pytest.mark.slow
+
 LISTS = (
     "app list",
     "app show",

@@ -39,6 +39,8 @@ from provisioner.registry.snapshots import save_snapshot
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
+pytestmark = pytest.mark.slow
+
 NOW = 1_000_000_000
 FEW, MANY = 10, 1_000
 COMMIT = "c" * 40
