@@ -18,18 +18,18 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -q -n 3
+	$(VENV)/bin/python -m pytest -q -n 3 --dist worksteal
 
 # What needs no server, no Deno and no browser, and takes no time: for between two edits.
 test-fast: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -q -n 2 -m fast
+	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal -m fast
 
 # The same tests in their long forms: some for a minute each, others with many times as many generated examples.
 nightly: $(VENV)/installed-dev
 	sh .ci/debian-packages
-	KV_NIGHTLY=1 $(VENV)/bin/python -m pytest -q -n 2 --hypothesis-profile=nightly --timeout=0
+	KV_NIGHTLY=1 $(VENV)/bin/python -m pytest -q -n 2 --dist worksteal --hypothesis-profile=nightly --timeout=0
 
 # The Python of the wire's messages; a test compares it with what is committed.
 generated: $(VENV)/installed-dev

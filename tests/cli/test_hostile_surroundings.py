@@ -143,7 +143,7 @@ SURROUNDINGS = (
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("hurt", SURROUNDINGS, ids=lambda hurt: hurt.__name__.strip("_"))
 def test_a_command_that_cannot_work_says_why(world: World, hurt: Callable[[World], None]) -> None:
-    assert _faults(world, lambda: hurt(world), _some(3, hurt.__name__)) == []
+    assert _faults(world, lambda: hurt(world), _some(5, hurt.__name__)) == []
 
 
 @pytest.mark.timeout(600)
@@ -156,8 +156,7 @@ def test_flipped_bits_are_no_reason_for_a_traceback(world: World, what: str) -> 
         for file in files:
             flip(file, chance, chance.choice((1, 1, 8, 200)))
 
-    names = [name for _ in range(20 if NIGHTLY else 1) for name in WORDS]
-    assert _faults(world, hurt, names) == []
+    assert _faults(world, hurt, _some(3, what) * (20 if NIGHTLY else 1)) == []
 
 
 # what can be changed for a process of its own only
@@ -196,7 +195,7 @@ def test_a_process_that_cannot_work_says_why(world: World, surroundings: str) ->
                 (tools / tool).symlink_to(str(shutil.which(tool)))
         script = f'PATH={tools}; exec "$@"'
     faults = []
-    for name in _some(6, surroundings):
+    for name in _some(12, surroundings):
         found = _run(world, script, name)
         closed = surroundings.endswith("closed") and ("says nothing" in found or found.startswith("env: exit code 1:"))
         if found and not closed:  # where it could be said is closed, too

@@ -23,7 +23,7 @@ from kv_oracle import Oracle
 from kv_sequences import searching, sequences
 from support import files, shop
 
-SEQUENCES = 5_000 if "KV_NIGHTLY" in os.environ else 60
+SEQUENCES = 5_000 if "KV_NIGHTLY" in os.environ else 30
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Homes are copied at random points of their use: nothing that is done with a copy changes the original, or opens it.
 
-Four histories by default, one of them with an embedded PostgreSQL server; many with KV_NIGHTLY in the environment.
+Three histories by default, one of them with an embedded PostgreSQL server; many with KV_NIGHTLY in the environment.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def removed() -> Iterator[list[Path]]:
         embedded.remove(str(each / "instances/main"))
 
 
-HISTORIES = [(number, False) for number in range(40 if NIGHTLY else 3)] + [
+HISTORIES = [(number, False) for number in range(40 if NIGHTLY else 2)] + [
     (number, True) for number in range(12 if NIGHTLY else 1)
 ]
 
@@ -266,7 +266,7 @@ def test_nothing_that_is_done_with_a_copy_changes_the_original(
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", range(30 if NIGHTLY else 2))
+@pytest.mark.parametrize("number", range(30 if NIGHTLY else 1))
 def test_a_home_that_is_restored_elsewhere_is_the_same_after_it_is_adopted(
     number: int, tmp_path: Path, home: Path
 ) -> None:

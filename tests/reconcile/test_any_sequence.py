@@ -162,7 +162,7 @@ def new_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], P
 
 
 @pytest.mark.parametrize("noticed_by", SETUPS)
-@examples(24)
+@examples(50)
 @given(bursts=bursts_of(LOCAL))
 def test_no_sequence_touches_the_data_of_a_live_branch(
     noticed_by: str, new_place: Callable[[], Path], bursts: list[list[Step]]
@@ -175,7 +175,7 @@ def test_no_sequence_touches_the_data_of_a_live_branch(
 
 
 @pytest.mark.parametrize("noticed_by", SETUPS)
-@examples(40)
+@examples(100)
 @given(bursts=bursts_of(PUSHES))
 def test_no_sequence_of_pushes_touches_the_data_of_a_live_branch(
     noticed_by: str, new_place: Callable[[], Path], bursts: list[list[Step]]

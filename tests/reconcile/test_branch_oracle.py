@@ -148,7 +148,7 @@ def test_no_sequence_gives_a_branch_the_data_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, rewriting: bool
 ) -> None:
     withheld = checks = 0
-    for seed in range(batch * BATCH, (batch + 1) * BATCH)[:: 1 if NIGHTLY else 2]:
+    for seed in range(batch * BATCH, (batch + 1) * BATCH)[:: 1 if NIGHTLY else 4]:
         world = World(fresh(tmp_path, monkeypatch, seed), seed, rewriting=rewriting)
         world.run(5, world.look)
         world.nothing_lost()
@@ -179,7 +179,7 @@ def test_no_sequence_does_without_anchors(
         use_reftable(monkeypatch)
     for module in (reflog, anchors, branch_identity) if stored == "files" else ():
         monkeypatch.setattr(module, "in_reftable", lambda _: True)
-    for seed in range(200 if NIGHTLY else 4):
+    for seed in range(200 if NIGHTLY else 2):
         world = World(fresh(tmp_path, monkeypatch, seed), seed, rewriting=rewriting, anchored=False)
         world.run(5, world.look)
         world.nothing_lost()

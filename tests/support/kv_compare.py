@@ -15,7 +15,7 @@ from kv_strategies import spelt_one_way
 
 from provisioner.kv.codec import key as keys
 
-SEQUENCES = 5_000 if "KV_NIGHTLY" in os.environ else 100
+SEQUENCES = 5_000 if "KV_NIGHTLY" in os.environ else 50
 
 HEADER = b"\xff\x0f"  # of V8's format, version 15, which ours writes; Deno 2.9 writes 16
 
