@@ -92,8 +92,8 @@ def start(
 
 
 def digest(found: ReachedDatabases) -> str:
-    """Tells one environment of a timeline from another, and data from what has replaced it. A push changes neither: a
-    process has the variables of its own revision."""
+    """Tells one environment of a timeline from another, and data from what has replaced it. A push changes neither: the
+    variables that say which revision runs are left out."""
     reached = sorted((name, value) for name, value in found.variables.items() if name not in OF_REVISION)
     text = json.dumps([reached, sorted(found.replaced.items())])
     return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
