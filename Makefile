@@ -8,7 +8,7 @@ LOCK = requirements/dev.txt
 PIP = PIP_CONSTRAINT='$(CURDIR)/$(LOCK)' PIP_BUILD_CONSTRAINT='$(CURDIR)/$(LOCK)' \
   $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-fast nightly bench generated pictures docs docs-outputs lock release clean
+.PHONY: demo test test-fast coverage nightly bench generated pictures docs docs-outputs lock release clean
 
 demo: $(VENV)/installed-demo
 	$(VENV)/bin/python demo/demo.py
@@ -25,6 +25,16 @@ test-fast: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal -m fast
+
+# Which lines of the package run in tests, and in the processes that they start; TESTS='-m fast' takes a part of them.
+# A test fails here if it counts what a start imports, for the measuring is imported too: the report comes all the same.
+TESTS ?=
+COVERAGE = COVERAGE_FILE='$(CURDIR)/.coverage/data' $(VENV)/bin/python -m coverage
+coverage: $(VENV)/installed-dev
+	rm -rf .coverage && mkdir .coverage
+	-$(COVERAGE) run -m pytest -q -n 3 --dist worksteal $(TESTS)
+	$(COVERAGE) combine -q
+	$(COVERAGE) report --sort=cover
 
 # The same tests in their long forms: some for a minute each, others with many times as many generated examples.
 nightly: $(VENV)/installed-dev
@@ -79,4 +89,4 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
