@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from provisioner.core.hosting import AppState
+from provisioner.core.hosting import AppState, DeploymentState, HostedApp
+from provisioner.core.ids import TimelineId
 from provisioner.core.model import App, Timeline
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.registry import hosting
@@ -28,6 +29,7 @@ class AppDocuments:
         for claim in hosting.domains_of_app(registry, app.id) if ids else []:
             if claim.routed and not self._router.reserved(claim.name):
                 self._domains.setdefault(claim.timeline_id, []).append(claim.name)
+        self._failed = _failed_pushes(registry, timelines) if ids else {}
 
     def of(self, timeline: Timeline) -> Document:
         """``url``, ``state``, and ``app_error``, null if no app is run for it; the URLs of its custom ``domains``."""
@@ -39,6 +41,19 @@ class AppDocuments:
         return {
             "url": self._router.url(host),
             "state": str(state),
-            "app_error": (found and found.error) or None,
+            "app_error": self._error(timeline, found),
             "domains": [self._router.url(name) for name in self._domains.get(timeline.id, ())],
         }
+
+    def _error(self, timeline: Timeline, found: HostedApp | None) -> str | None:
+        """Why its app does not run, or not at what was pushed last."""
+        if found is not None and found.error:
+            return found.error
+        return self._failed.get(timeline.id)
+
+
+def _failed_pushes(registry: Registry, timelines: Sequence[Timeline]) -> dict[TimelineId, str]:
+    """Why what was pushed last to some of these timelines does not serve. It stays so while an older revision serves,
+    sleeps, and restarts."""
+    latest = hosting.latest_deployments(registry, {each.id: each.revision for each in timelines if each.revision})
+    return {each.timeline_id: each.error for each in latest if each.state is DeploymentState.FAILED}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, fields
 from typing import Any, Final
 
@@ -114,6 +114,16 @@ def deployments_among(registry: Tables, deployment_ids: Iterable[str]) -> list[D
     """Those with these ids, in one statement."""
     question = f"select {_DEPLOYMENT} from deployment where id in (select value from json_each(?))"
     return [_deployment(row) for row in registry.rows(question, json.dumps(list(deployment_ids)))]
+
+
+def latest_deployments(registry: Tables, revisions: Mapping[TimelineId, str]) -> list[Deployment]:
+    """The last deployment of a revision of each of these timelines, in one statement."""
+    question = (
+        f"select {_DEPLOYMENT} from deployment where rowid in ("
+        " select max(deployment.rowid) from json_each(?) as wanted join deployment"
+        " on timeline_id = wanted.key and revision = wanted.value group by timeline_id)"
+    )
+    return [_deployment(row) for row in registry.rows(question, json.dumps(dict(revisions)))]
 
 
 def deployments(registry: Tables, timeline_id: TimelineId) -> list[Deployment]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from connect_world import token
 from dashboard_desk import Desk, at_the_desk
 from dashboard_html import marks, plain, row_of
 from dashboard_world import Visitor
-from support import commit, events, git, ok, repository
+from support import commit, events, git, ok, repository, status
 
 from provisioner.core.clock import now_ms
 from provisioner.core.hosting import (
@@ -62,7 +63,7 @@ def timeline_of(registry: Registry, branch: bytes) -> Timeline:
 def deployed(registry: Registry, timeline: Timeline, state: DeploymentState, error: str, output: str) -> Deployment:
     now = now_ms()
     made = Deployment(
-        f"00000000-0000-4000-8000-{len(hosting.deployments(registry, timeline.id)):012}"[:-1] + timeline.id[-1],
+        str(uuid.uuid4()),
         *(timeline.id, timeline.revision, state, error, "push", None, now - 5000, now),
     )
     hosting.save_deployment(registry, made)
@@ -108,7 +109,7 @@ def test_the_apps_page_shows_the_state_and_url_of_each_timeline(shop: Shop) -> N
     assert "error: failed" in marks(row_of(text, "production"))
     row = row_of(text, "git-branch/login")
     assert "connected: running" in marks(row)
-    assert "https://login.shop.previews.example" in plain(row)
+    assert "login.shop.previews.example" in plain(row)
     assert 'href="/open-preview?host=login.shop.previews.example"' in row
     assert "Break &lt;the&gt; build" in row_of(text, "production")
 
@@ -123,6 +124,22 @@ def test_a_failed_push_says_where_it_failed_and_shows_the_end_of_its_log(shop: S
     assert "\\x1b" not in text
     deploys = shop.desk.get(f"/timelines/{shop.timelines['main']}/deploys").text
     assert "checkout 2.5 s build 2.5 s, failed" in plain(row_of(deploys, "Break <the> build"))
+
+
+def test_a_failed_push_is_shown_while_an_older_revision_sleeps_or_serves(shop: Shop) -> None:
+    git(shop.repo, "switch", "-q", "login")
+    commit(shop.repo, "Second try")
+    ok(shop.repo, "reconcile")
+    with Registry.open(shop.home) as registry:
+        login = timeline_of(registry, b"login")
+        deployed(registry, login, DeploymentState.FAILED, "build failed: exit code 7", "no module\n")
+        hosting.save_hosted(registry, replace(shop.state("login"), state=AppState.SLEEPING))
+    assert "error: push failed" in marks(row_of(shop.desk.get("/apps/shop").text, "git-branch/login"))
+    page = plain(shop.desk.get(f"/timelines/{login.id}").text)
+    assert "The latest push is not live build failed: exit code 7" in page
+    assert "Serves" in page
+    (document,) = (each for each in status(shop.repo) if each["timeline"] == "git-branch/login")
+    assert (document["state"], document["app_error"]) == ("sleeping", "build failed: exit code 7")
 
 
 def test_logs_are_shown_by_source_and_revision_without_secrets(shop: Shop) -> None:

@@ -38,10 +38,11 @@ _SMALL = """
 
 
 @contextmanager
-def launched() -> Iterator[Browser]:
+def launched(*more: str) -> Iterator[Browser]:
+    """With further flags of Chromium's."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert chromium is not None, "these tests want a Chromium: sh .ci/debian-packages"
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    flags = [*more, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         yield browser

@@ -5,6 +5,7 @@ With a directory as its argument: every page there, light and dark, at 1280 and 
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import sqlite3
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Literal
 
 from chromium import log_in, visit
-from connect_world import Server, serving
+from connect_world import free_port
 from paths import DOCS
 from playwright.sync_api import Browser, sync_playwright
-from support import commit, database_of, files, git, ok, repository
+from preview_world import SERVER, up
+from support import commit, database_of, files, git, ok, repository, status, until
 
 from provisioner.kv import KvU64, open_kv
 from provisioner.kv.codec.key import encode
@@ -41,14 +43,18 @@ def main() -> None:
         config = Path(place) / "gitconfig"
         config.write_text("[user]\nname = Ada\nemail = ada@example.com\n[init]\ndefaultBranch = main\n")
         os.environ["GIT_CONFIG_GLOBAL"] = str(config)
-        pages = _pages(_shop(Path(place)))
+        repo = _shop(Path(place))
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        with serving(home) as server:
+        port, router = free_port(), free_port()
+        with up(home, router, "--port", str(port)):
+            base = f"http://127.0.0.1:{port}"
+            _deployed(repo, router)
+            pages = _pages(repo)
             if len(sys.argv) == 1:
                 for name, scheme in SHOWN.items():
-                    Camera(browser, server, scheme, 1280).take(pages[name], README / f"{name}.png", whole=False)
+                    Camera(browser, base, scheme, 1280).take(pages[name], README / f"{name}.png", whole=False)
             for scheme, width in product(SCHEMES, (1280, 360)) if len(sys.argv) > 1 else ():
-                camera = Camera(browser, server, scheme, width)
+                camera = Camera(browser, base, scheme, width)
                 for name, path in pages.items():
                     camera.take(path, Path(sys.argv[1]) / f"{name}-{scheme}-{width}.png", whole=True)
         browser.close()
@@ -95,11 +101,50 @@ def _shop(place: Path) -> Path:
     return repo
 
 
+def _deployed(repo: Path, router: int) -> None:
+    """Apps that run and sleep, and one whose last push does not build. Requests came for some."""
+    ok(repo, "app", "run", "--command", "exec python3 server.py", "--install", "echo added 38 packages", *_BUILD)
+    _server(repo, "main", "Ship cart totals in minor units")
+    _server(repo, "feature/login", "Ask for the second factor")
+    _server(repo, "feature/checkout-v2", "Split the address form into steps")
+    hosts = {each["timeline"]: each["url"] for each in status(repo) if each.get("url")}
+    for name in ("production", "git-branch/feature/login", "git-branch/feature/checkout-v2"):
+        host = hosts[name].removeprefix("http://").partition(":")[0]
+        for path in ("/", "/cart", "/orders/17", "/healthz"):
+            until(lambda host=host, path=path: _status(router, host, path) == 200)  # type: ignore[misc]
+    (repo / "broken").write_text("")
+    _server(repo, "feature/checkout-v2", "Validate postal codes")
+    until(lambda: next(each for each in status(repo) if each["timeline"].endswith("checkout-v2"))["app_error"])
+    git(repo, "switch", "-q", "main")
+    ok(repo, "timeline", "protect", "main")
+
+
+_BROKEN = "src/checkout.ts:41: postalCode is not defined"
+_BUILD = ("--build", f"echo bundled 214 modules; test ! -e broken || {{ echo '{_BROKEN}'; exit 1; }}")
+
+
+def _server(repo: Path, branch: str, subject: str) -> None:
+    git(repo, "switch", "-q", branch)
+    (repo / "server.py").write_text(f"TEXT = {subject!r}\n{SERVER}")
+    git(repo, "add", ".")
+    git(repo, "commit", "-q", "-m", subject)
+
+
+def _status(router: int, host: str, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", router, timeout=60)
+    try:
+        connection.request("GET", path, headers={"Host": f"{host}:{router}"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
 def _pages(repo: Path) -> dict[str, str]:
     login = f"/databases/{database_of(repo, 'git-branch/feature/login')['id']}"
     with closing(sqlite3.connect(Path(os.environ["PROVISIONER_HOME"]) / "registry.db")) as registry:
         query = "select timeline.id, run.id from timeline join run on timeline_id = timeline.id where branch = ?"
         timeline, run = registry.execute(query, (b"feature/login",)).fetchone()
+        (failed,) = registry.execute("select id from timeline where branch = ?", (b"feature/checkout-v2",)).fetchone()
     return {
         "databases": "/",
         "instance": "/instances/default",
@@ -112,6 +157,9 @@ def _pages(repo: Path) -> dict[str, str]:
         "changes": f"{login}/changes",
         "copies": f"{login}/copies",
         "timeline": f"/timelines/{timeline}",
+        "deploys": f"/timelines/{timeline}/deploys",
+        "logs": f"/timelines/{timeline}/logs",
+        "failed": f"/timelines/{failed}",
         "run": f"/timelines/{timeline}/runs/{run}",
         "previews": "/apps/shop/previews",
         "variables": "/apps/shop/variables",
@@ -123,12 +171,12 @@ def _pages(repo: Path) -> dict[str, str]:
 class Camera:
     """A browser that is logged in."""
 
-    def __init__(self, browser: Browser, server: Server, scheme: Scheme, width: int) -> None:
-        self._base = server.base
+    def __init__(self, browser: Browser, base: str, scheme: Scheme, width: int) -> None:
+        self._base = base
         context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 780})
         self._page = context.new_page()
-        log_in(self._page, server.base, Path(os.environ["PROVISIONER_HOME"]))
-        visit(self._page, f"{server.base}/activity")  # the note that one is logged in is shown once
+        log_in(self._page, base, Path(os.environ["PROVISIONER_HOME"]))
+        visit(self._page, f"{base}/activity")  # the note that one is logged in is shown once
 
     def take(self, path: str, picture: Path, *, whole: bool) -> None:
         picture.parent.mkdir(parents=True, exist_ok=True)

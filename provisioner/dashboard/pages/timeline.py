@@ -111,13 +111,11 @@ def _hosted(
     }
     passed = {station: sources for station, sources in stations.items() if station is not None}
     failed = next((sources for station, sources in passed.items() if station.passed is way.Passed.FAILED), ())
-    broken = latest is not None and latest.state is DeploymentState.FAILED
-    failure = latest.error if latest is not None and broken else summary.known.error
     return TimelineHosting(
         summary=summary,
         way=[*passed, way.url(summary, latest)],
-        failure=mask(visit.registry, app).text(failure),
-        tail=tail(visit, failed, timeline.revision) if failure and failed else [],
+        failure=mask(visit.registry, app).text(summary.failure),
+        tail=tail(visit, failed, timeline.revision) if summary.failure and failed else [],
         rolls_back=any(_healthy_before(each, summary) for each in past),
         runs=apps_run(visit.registry.home),
     )

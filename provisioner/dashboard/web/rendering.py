@@ -58,8 +58,10 @@ def _distance(seconds: int) -> str:
 
 
 def took(milliseconds: int) -> str:
-    """How long something took: ``0.4 s``, ``12 s``, ``2 min 5 s``."""
-    seconds = max(0, milliseconds) / 1000
+    """How long something took: ``40 ms``, ``1.4 s``, ``12 s``, ``2 min 5 s``."""
+    if milliseconds < 1000:
+        return f"{max(0, milliseconds)} ms"
+    seconds = milliseconds / 1000
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -95,7 +95,7 @@ def _run(
         raise Superseded(why)
     if why:
         said = last_words(log)
-        raise ProvisionerError(f"{why}{f' ({said})' if said else ''}", f"Its output is in {log}")
+        raise ProvisionerError(f"{why}{f' ({said})' if said else ''}")
 
 
 def cache_for(registry: Registry, hosted: HostedTimeline) -> str:

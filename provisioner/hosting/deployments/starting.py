@@ -178,7 +178,7 @@ def _wait(
             return any(not each.loopback for each in mine)
     if stop():
         raise ProvisionerError("it was stopped before it answered")
-    raise ProvisionerError(f"it was not healthy within {START_SECONDS:g} s: {problem}", f"Its output is in {log}")
+    raise ProvisionerError(f"it was not healthy within {START_SECONDS:g} s: {problem}")
 
 
 def _unhealthy(port: int, path: str) -> str:
