@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from provisioner.core.host_names import host_name, revision_label
 from provisioner.core.hosting import AppState, Deployment, HostedApp
@@ -30,16 +30,17 @@ PILLS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class AppSummary:
-    """A timeline's app. `domains` are the URLs of its custom domains. `path` leads to its URL by way of the dashboard, which signs in; empty if this visitor may not open it.
+    """A timeline's app. `path` leads to its URL by way of the dashboard, which signs in; empty if this visitor may not open it.
 
-    `commit` is what was pushed last; `active` is the deployment that serves, if it is of another revision. `failure` is why
-    the app does not run, or not at what was pushed last; empty if it does.
+    `domains` are the URLs of its custom domains, each with its path. `commit` is what was pushed last; `active` is the
+    deployment that serves, if it is of another revision. `failure` is why the app does not run, or not at what was pushed
+    last; empty if it does.
     """
 
     hosted: HostedTimeline
     known: HostedApp
     url: str
-    domains: list[str]
+    domains: list[tuple[str, str]]
     path: str
     commit: CommitInfo | None
     active: Deployment | None
@@ -103,7 +104,7 @@ class AppSummaries:
             hosted=hosted,
             known=known,
             url=document["url"],
-            domains=document["domains"],
+            domains=[(each, self.path(urlsplit(each).hostname or "")) for each in document["domains"]],
             path=self.path(hosted.host(self._router.domain)),
             commit=self._commits.get(timeline.revision),
             active=active,
