@@ -94,6 +94,7 @@ def _router_options(options: dict[str, Any]) -> Any:
 
     port, domain = options.pop("preview_port"), options.pop("domain").lower().strip(".")
     wanted, email, directory = (options.pop(name) for name in ("preview_tls", "acme_email", "acme_directory"))
+    roots, http_port = options.pop("acme_roots"), options.pop("preview_http_port")
     certificate, key = options["tls_cert"], options["tls_key"]
     if not is_host_name(domain):
         raise UsageError(f"{domain!r} is not a domain", "Use, for example, preview.example.com")
@@ -105,10 +106,13 @@ def _router_options(options: dict[str, Any]) -> Any:
     if wanted == "local":
         tls = LocalAuthority()
     elif wanted == "acme":
-        tls = Acme(email, directory or "")
+        tls = Acme(email, directory or "", roots or "")
     elif wanted != "off" and certificate and key:
-        tls = CertificateFiles(certificate, key)
-    return RouterOptions(options["host"], port, domain, tls)
+        others = Acme(email, directory or "", roots or "") if email else None
+        tls = CertificateFiles(certificate, key, others)
+    if http_port and tls == NoTls():
+        raise UsageError("without TLS, the URLs have no other port", "Omit --preview-http-port, or add --preview-tls")
+    return RouterOptions(options["host"], port, domain, tls, http_port=http_port)
 
 
 def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:

@@ -88,8 +88,20 @@ PREVIEW_OPTIONS: dict[str, dict[str, Any]] = {
         "help": "Certificates of the apps' URLs: those of --tls-cert, of an authority in this home, or of an ACME authority."
         " Default: those of --tls-cert, if it is given.",
     },
-    "--acme-email": {"metavar": "EMAIL", "help": "Whom the ACME authority writes to."},
+    "--preview-http-port": {
+        "default": 0,
+        "type": click.IntRange(0, 65535),
+        "help": "With TLS: also listen here without it, to redirect to the URLs and to answer ACME's HTTP-01.",
+    },
+    "--acme-email": {
+        "metavar": "EMAIL",
+        "help": "Whom the ACME authority writes to. With --tls-cert, it certifies hosts that the files do not name.",
+    },
     "--acme-directory": {"metavar": "URL", "help": "Another ACME authority than Let's Encrypt."},
+    "--acme-roots": {
+        "metavar": "FILE",
+        "help": "What that authority's server is trusted by (PEM). Default: the system's.",
+    },
 }
 
 

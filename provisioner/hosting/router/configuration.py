@@ -37,6 +37,7 @@ HOST, CLIENT, SCHEME, METHOD, URI, FAILED = (
 )
 
 _HEADER_BYTES = 65_536
+_HTTPS = 443
 _HEADER_SECONDS = "30s"
 _IDLE_SECONDS = "2m"
 _STOP_SECONDS = "5s"
@@ -68,15 +69,16 @@ _NO_UPGRADE_TO_HTTP_2 = {
 _NO_APP, _NO_GATEWAY = "^dial tcp ", f"^dial unix |{GATEWAY_SOCKET}"  # how Go words it
 _NEVER: list[dict[str, Any]] = [{"not": [{}]}]
 
-_LISTENER, _ASKING, _ASKING_PORT = "ROUTER_LISTENER_", "ROUTER_ASKING", "ROUTER_ASKING_PORT"
+_LISTENER, _PLAIN, _ASKING, _ASKING_PORT = "ROUTER_LISTENER_", "ROUTER_PLAIN_", "ROUTER_ASKING", "ROUTER_ASKING_PORT"
 
 Json = dict[str, Any]
 
 
-def environment(listeners: Sequence[int], asking: int, asking_port: int) -> dict[str, str]:
-    """Tells Caddy the descriptors of the sockets that it inherits. On the one of `asking` it asks itself for which hosts it may
-    get a certificate."""
+def environment(listeners: Sequence[int], plain: Sequence[int], asking: int, asking_port: int) -> dict[str, str]:
+    """Tells Caddy the descriptors of the sockets that it inherits. Those of `plain` have no TLS. On the one of `asking` it asks
+    itself for which hosts it may get a certificate."""
     numbers = {f"{_LISTENER}{place}": str(number) for place, number in enumerate(listeners)}
+    numbers |= {f"{_PLAIN}{place}": str(number) for place, number in enumerate(plain)}
     return {**numbers, _ASKING: str(asking), _ASKING_PORT: str(asking_port)}
 
 
@@ -85,6 +87,8 @@ def configuration(options: RouterOptions) -> Json:
     servers = {"router": _server(options)}
     if _issues(options):
         servers["permission"] = _permission()
+    if options.encrypted and options.http_port:
+        servers["plain"] = _plain(options)
     return {
         "admin": {"listen": f"unix/{ADMIN_SOCKET}|0600", "config": {"persist": False}},
         "logging": {"logs": {"default": _log()}},
@@ -335,21 +339,36 @@ def _certificates(options: RouterOptions) -> Json:
                 "tls": _on_demand({"module": "internal", "ca": "local"}),
             }
         case Acme():
-            issuer: Json = {"module": "acme", "email": options.tls.email}
-            issuer["challenges"] = {"http": {"disabled": True}, "tls-alpn": {}}
-            if options.tls.directory:
-                issuer["ca"] = options.tls.directory
-            if options.tls.roots:
-                issuer["trusted_roots_pem_files"] = [os.path.abspath(options.tls.roots)]
-            return {"tls": _on_demand(issuer)}
+            return {"tls": _on_demand(_acme(options, options.tls))}
         case CertificateFiles():
             files = {"certificate": os.path.abspath(options.tls.certificate), "key": os.path.abspath(options.tls.key)}
-            return {"tls": {"certificates": {"load_files": [files]}}}
+            others = options.tls.others
+            issued = _on_demand(_acme(options, others)) if others is not None else {}
+            return {"tls": {"certificates": {"load_files": [files]}, **issued}}
     assert_never(options.tls)
 
 
 def _issues(options: RouterOptions) -> bool:
-    return isinstance(options.tls, LocalAuthority | Acme)
+    return isinstance(options.tls, LocalAuthority) or options.acme is not None
+
+
+def _acme(options: RouterOptions, authority: Acme) -> Json:
+    """The authority connects to the router itself: at its own port for TLS-ALPN-01, and at the one without TLS for HTTP-01.
+
+    Without these ports, Caddy would open 443 and 80 for each challenge, which another user than root may not.
+    """
+    issuer: Json = {"module": "acme", "email": authority.email}
+    http: Json = {"alternate_port": options.http_port} if options.http_port else {"disabled": True}
+    issuer["challenges"] = {
+        "http": http,
+        "tls-alpn": {"alternate_port": options.port},
+        "bind_host": options.addresses[0],
+    }
+    if authority.directory:
+        issuer["ca"] = authority.directory
+    if authority.roots:
+        issuer["trusted_roots_pem_files"] = [os.path.abspath(authority.roots)]
+    return issuer
 
 
 def _on_demand(issuer: Json) -> Json:
@@ -357,6 +376,23 @@ def _on_demand(issuer: Json) -> Json:
     permission = {"module": "http", "endpoint": f"http://{LOOPBACK}:{{env.{_ASKING_PORT}}}/"}
     return {
         "automation": {"policies": [{"issuers": [issuer], "on_demand": True}], "on_demand": {"permission": permission}}
+    }
+
+
+def _plain(options: RouterOptions) -> Json:
+    """Caddy answers HTTP-01 on every server automatically; everything else is sent to the same address with TLS."""
+    port = "" if options.port == _HTTPS else f":{options.port}"
+    headers = {"Location": [f"https://{{http.request.host}}{port}{{http.request.uri}}"], "Connection": ["close"]}
+    redirect = {"handler": "static_response", "status_code": 308, "headers": headers}
+    named = {"match": [{"header_regexp": {"Host": {"pattern": _HOST_PATTERN}}}], "handle": [redirect], "terminal": True}
+    return {
+        "listen": [f"fd/{{env.{_PLAIN}{number}}}" for number in range(len(options.addresses))],
+        "protocols": ["h1"],
+        "automatic_https": {"disable": True},
+        "read_header_timeout": _HEADER_SECONDS,
+        "idle_timeout": _IDLE_SECONDS,
+        "max_header_bytes": _HEADER_BYTES,
+        "routes": [named, {"handle": [_text(400, "Bad request")]}],
     }
 
 

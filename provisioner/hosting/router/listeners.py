@@ -16,18 +16,25 @@ _LOOPBACK_6 = "::1"
 
 
 @contextmanager
-def listening(options: RouterOptions) -> Iterator[list[socket.socket]]:
-    """One for each address, until the end of the block. Raises LockTimeout if the port cannot be had."""
+def listening(options: RouterOptions) -> Iterator[tuple[list[socket.socket], list[socket.socket]]]:
+    """Those of its port, and those without TLS: one for each address, until the end of the block. Raises LockTimeout if a
+    port cannot be had."""
     with ExitStack() as stack:
-        found: list[socket.socket] = []
-        for address in options.addresses:
-            each = _listener(address, options.port, optional=address == _LOOPBACK_6 and bool(found))
-            if each is not None:
-                found.append(stack.enter_context(each))
-        yield found
+        found = _listeners(options.addresses, options.port, "--preview-port", stack)
+        plain = options.http_port if options.encrypted else 0
+        yield found, _listeners(options.addresses, plain, "--preview-http-port", stack) if plain else []
 
 
-def _listener(address: str, port: int, *, optional: bool) -> socket.socket | None:
+def _listeners(addresses: tuple[str, ...], port: int, option: str, stack: ExitStack) -> list[socket.socket]:
+    """As many as there are addresses: a machine without the last one has one of the others twice."""
+    found: list[socket.socket] = []
+    for address in addresses:
+        each = _listener(address, port, option, optional=address == _LOOPBACK_6 and bool(found))
+        found.append(found[0] if each is None else stack.enter_context(each))
+    return found
+
+
+def _listener(address: str, port: int, option: str, *, optional: bool) -> socket.socket | None:
     """An `optional` one is None if the machine does not have the address."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -48,6 +55,6 @@ def _listener(address: str, port: int, *, optional: bool) -> socket.socket | Non
         if optional and number in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
             return None
         why = error.strerror if isinstance(error, OSError) else str(error)
-        hint = "Choose another with --preview-port" if number == errno.EADDRINUSE else "See --preview-host"
+        hint = f"Choose another with {option}" if number == errno.EADDRINUSE else f"See --host and {option}"
         raise LockTimeout(f"the router cannot listen on {address}:{port}: {why}", hint) from error
     return found

@@ -30,10 +30,12 @@ class Acme:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """A certificate with its chain, for example a wildcard, and its key (PEM)."""
+    """A certificate with its chain, for example a wildcard, and its key (PEM). Hosts that it does not name, such as custom
+    domains, get theirs from `others`, if that is set."""
 
     certificate: str
     key: str
+    others: Acme | None = None
 
 
 Tls = NoTls | LocalAuthority | Acme | CertificateFiles
@@ -41,13 +43,15 @@ Tls = NoTls | LocalAuthority | Acme | CertificateFiles
 
 @dataclass(frozen=True, slots=True)
 class RouterOptions:
-    """`trusted_proxies` are the networks of proxies in front of the router whose X-Forwarded headers are believed."""
+    """`trusted_proxies` are the networks of proxies in front of the router whose X-Forwarded headers are believed. At
+    `http_port`, if it is not 0, the router answers without TLS: to ACME's HTTP-01, and with redirects."""
 
     host: str = "127.0.0.1"
     port: int = PORT
     domain: str = DOMAIN
     tls: Tls = NoTls()
     trusted_proxies: tuple[str, ...] = ()
+    http_port: int = 0
 
     @property
     def local(self) -> bool:
@@ -61,6 +65,17 @@ class RouterOptions:
         """What to listen on. Browsers try both loopback addresses for a name in localhost; a program on the other would get
         requests that are meant for previews."""
         return ("127.0.0.1", "::1") if self.host in ("127.0.0.1", DOMAIN) else (self.host,)
+
+    @property
+    def acme(self) -> Acme | None:
+        """The authority that issues certificates for hosts, if one does."""
+        match self.tls:
+            case Acme():
+                return self.tls
+            case CertificateFiles():
+                return self.tls.others
+            case _:
+                return None
 
     @property
     def encrypted(self) -> bool:

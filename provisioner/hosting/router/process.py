@@ -86,7 +86,9 @@ class RouterProcess:
 
     def _wanted(self) -> tuple[bytes, Record]:
         config = json.dumps(configuration(self._options), indent=1).encode()
-        listen = f"{' '.join(self._options.addresses)} {self._options.port}"
+        listen = f"{' '.join(self._options.addresses)} {self._options.port} {self._options.http_port}".removesuffix(
+            " 0"
+        )
         digest = hashlib.sha256(config + _certificates(self._options)).hexdigest()
         return config, Record(version_mark(caddy()), listen, digest)
 
@@ -128,13 +130,12 @@ class RouterProcess:
 
     def _spawn(self, program: str, config: bytes, wanted: Record, lock: int) -> int:
         self._reap()
-        with listening(self._options) as listeners, socket.create_server((LOOPBACK, 0)) as asking:
+        with listening(self._options) as (listeners, plain), socket.create_server((LOOPBACK, 0)) as asking:
             self._write(config, wanted)
             with suppress(FileNotFoundError):
                 os.unlink(self._path(_PID))
-            numbers = [each.fileno() for each in listeners]
-            numbers += numbers[:1] * (len(self._options.addresses) - len(numbers))
-            sockets = environment(numbers, asking.fileno(), asking.getsockname()[1])
+            numbers, plain_numbers = ([each.fileno() for each in some] for some in (listeners, plain))
+            sockets = environment(numbers, plain_numbers, asking.fileno(), asking.getsockname()[1])
             with open(
                 os.open(self._path(_STDERR), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE), "wb"
             ) as stderr:
@@ -145,7 +146,7 @@ class RouterProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=stderr,
                     stderr=stderr,
-                    pass_fds=(lock, asking.fileno(), *numbers),
+                    pass_fds=(lock, asking.fileno(), *numbers, *plain_numbers),
                     start_new_session=True,
                     umask=0o077,
                 )

@@ -11,6 +11,7 @@ from threading import Event
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.hosting.router.access import PreviewAccess
+from provisioner.hosting.router.certificates import remove_unknown
 from provisioner.hosting.router.gateway import Gateway, Log
 from provisioner.hosting.router.options import LocalAuthority, RouterOptions
 from provisioner.hosting.router.process import RouterProcess
@@ -30,7 +31,7 @@ class Router:
     def __init__(
         self, home: Home, options: RouterOptions, waker: Waker, log: Log, dashboard: Callable[[], str] = lambda: ""
     ) -> None:
-        self._options, self._waker, self._log = options, waker, log
+        self._home, self._options, self._waker, self._log = home, options, waker, log
         self._process = RouterProcess(home, options)
         self._gateway = Gateway(home, waker, log, dashboard, show_logs=options.local)
         self._access = PreviewAccess(home)
@@ -120,6 +121,7 @@ class Router:
             self.problem = ""
         self._access.sweep(now_ms())
         self._access.keep_only(self._waker.find)
+        remove_unknown(self._home, lambda host: self._waker.find(host) is not None)
 
     def _wait(self, pidfd: int | None, seconds: float) -> bool:
         """Wait at most this long. True if the process has ended; it also returns when the router must stop."""

@@ -15,6 +15,7 @@ from router_world import App, World, free_port, start_app, until, world
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import StorageFailed
+from provisioner.hosting.router.certificates import remove_unknown
 from provisioner.hosting.router.options import CertificateFiles, LocalAuthority, RouterOptions
 from provisioner.hosting.router.process import RouterProcess
 
@@ -158,3 +159,25 @@ def test_a_certificate_that_was_renewed_is_served_without_a_restart(tmp_path: Pa
 def served(port: int) -> bytes:
     """The certificate that the router shows."""
     return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", port), timeout=60))
+
+
+def test_the_port_without_tls_redirects_to_the_address_with_it(tmp_path: Path, app: App) -> None:
+    made, key = certificate(tmp_path)
+    options = RouterOptions(port=free_port(), http_port=free_port(), tls=CertificateFiles(str(made), str(key)))
+    with world(tmp_path / "home", options) as found:
+        found.open("localhost", app.port)
+        with found.request("localhost", "/a?b", port=options.http_port) as answer:
+            assert (answer.status, answer.headers["Location"]) == (308, f"https://localhost:{options.port}/a?b")
+        hostile = b"GET / HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n"
+        assert found.raw(hostile, options.http_port).startswith(b"HTTP/1.1 400")
+
+
+def test_certificates_of_hosts_that_are_gone_are_removed(routed: World, app: App) -> None:
+    gone = "gone.shop.localhost"
+    routed.open(gone, app.port)
+    assert curl(routed, gone, "/").startswith("HTTP/2 200")
+    kept = Path(routed.home.path) / "router/data/certificates/local"
+    until(lambda: (kept / gone / f"{gone}.crt").exists(), "it has no certificate")
+    del routed.apps.sites[gone]
+    remove_unknown(routed.home, lambda host: routed.apps.find(host) is not None)
+    assert not (kept / gone).exists()

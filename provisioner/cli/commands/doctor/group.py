@@ -11,7 +11,7 @@ import click
 
 from provisioner.cli.commands.doctor.databases import not_assigned, unregistered
 from provisioner.cli.commands.doctor.deep import deep as read_all
-from provisioner.cli.commands.doctor.domains import custom_domains
+from provisioner.cli.commands.doctor.domains import certificates, custom_domains
 from provisioner.cli.commands.doctor.processes import Finding, daemon_state, registry_lock, server_state
 from provisioner.cli.commands.serve import up
 from provisioner.cli.context import any_home, json_option, looks, print_json
@@ -123,6 +123,7 @@ def _findings(home: Home, *, deep: bool = False) -> Iterator[Finding]:
         for app in registry.apps():
             yield from _app(registry, app, home, daemon)
         yield from custom_domains(registry)
+        yield from certificates(registry)
         if deep:
             yield from read_all(registry)
 
