@@ -85,6 +85,7 @@ class Resolver:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.wary = True  # of refs that may have changed since the last look
+        self._db: Any
         if not _has_registry(home):
             raise NotResolved(
                 f"no registry in {home.path}",
@@ -99,21 +100,37 @@ class Resolver:
         if os.stat(home.path).st_mode & 0o002:
             raise NotResolved(f"{home.path} is writable by everyone", f"Run: chmod 700 {home.path}")
         self._identity = must_be_home(home)
-        if not os.path.lexists(f"{home.registry}-shm"):
-            from provisioner.system import in_place
-
-            in_place.make(f"{home.registry}-shm", FILE_MODE)
         try:
-            self._db = fast_sqlite.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
-            found: int = self._db.execute("pragma user_version").fetchone()[0]
-        except (fast_sqlite.Error, UnicodeError) as error:
-            raise self._failed(error) from error
+            found = self._opened()
+        except (fast_sqlite.Error, UnicodeError, OSError) as error:
+            found = self._opened_with_the_reserve(error)
         if found > schema_version.VERSION:
             raise _unresolved(schema_version.TooNew(home.registry, found))
         if 0 < found < schema_version.VERSION:
             self._db.close()
             self._db = _up_to_date(home)
             self._identity = must_be_home(home)
+
+    def _opened(self) -> int:
+        """Open the registry: its version."""
+        if not os.path.lexists(f"{self.home.registry}-shm"):
+            from provisioner.system import in_place
+
+            in_place.make(f"{self.home.registry}-shm", FILE_MODE)
+        self._db = fast_sqlite.connect(self.home.registry, timeout=BUSY_SECONDS, isolation_level=None)
+        found: int = self._db.execute("pragma user_version").fetchone()[0]
+        return found
+
+    def _opened_with_the_reserve(self, refused: Exception) -> int:
+        """The same after it was refused: on a full disk the home's reserve is given up. Raises NotResolved."""
+        from provisioner.registry.home.disk_reserve import Reserve
+
+        if not Reserve(self.home).make_room():
+            raise self._failed(refused) from refused
+        try:
+            return self._opened()
+        except (fast_sqlite.Error, UnicodeError, OSError) as error:
+            raise self._failed(error) from error
 
     def app(
         self, *, git_dir: bytes | None = None, slug: str | None = None, app_id: str | None = None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ import connect_wire as wire
 import pytest
 import urllib3
 from connect_world import QUIET, access, deno_command, serving
-from support import IN_CI, add_branches, got, ok, provisioner, put, repository, rows
+from small_disks import SIZES, disk, fill
+from support import add_branches, got, ok, provisioner, put, repository, rows
 
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
 ROUNDS = 20 if "KV_NIGHTLY" in os.environ else 1
-SIZES = {"btrfs": 160, "ext4": 64, "xfs": 320}  # MiB: the least that they take, and a little
 WRITE = """
 const kv = await Deno.openKv(Deno.args[0]);
 await kv.set(["mark"], 0);
@@ -37,37 +36,6 @@ for await (const _ of kv.list({ prefix: ["key"] })) found++;
 console.log(done, refused, found);
 Deno.exit(0);
 """
-
-
-@contextmanager
-def disk(kind: str, path: Path) -> Iterator[Path]:
-    program = shutil.which(f"mkfs.{kind}")
-    if program is None or os.geteuid() != 0:
-        if IN_CI:
-            pytest.fail(f"CI has to have mkfs.{kind}, and root to mount")
-        pytest.skip("mounting is for root")
-    image, directory = path / "image", path / "disk"
-    directory.mkdir(parents=True)
-    with image.open("wb") as file:
-        file.truncate(SIZES[kind] << 20)
-    subprocess.run([program, "-q", image], check=True, capture_output=True)
-    subprocess.run(["mount", "-o", "loop", image, directory], check=True)
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "--lazy", directory], check=True)
-
-
-def fill(directory: Path, leave: int) -> Path:
-    filler = directory / "filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (1 << 20, 4096):
-            with suppress(OSError):
-                while True:
-                    file.write(os.urandom(size))
-        file.truncate(max(0, filler.stat().st_size - leave))
-    os.sync()
-    return filler
 
 
 @pytest.mark.parametrize("kind", SIZES)

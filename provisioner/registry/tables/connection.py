@@ -91,14 +91,14 @@ class Tables:
             return to_look_at(home, busy_seconds)
         reserve = Reserve(home)
         reserve.make_room()
-        in_place.make(f"{home.registry}-shm", FILE_MODE)
         try:
+            in_place.make(f"{home.registry}-shm", FILE_MODE)
             connection = sqlite3.connect(home.registry, timeout=busy_seconds, isolation_level=None)
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = full")  # what is called connected is on disk
             connection.execute("pragma foreign_keys = on")
             migrations.bring_up_to_date(home, connection)
-        except (sqlite3.Error, UnicodeError) as error:
+        except (sqlite3.Error, UnicodeError, OSError) as error:
             raise refusal(home, error) from error
         reserve.keep()
         return connection
@@ -209,7 +209,7 @@ def to_look_at(home: Home, busy_seconds: float) -> sqlite3.Connection:
         connection.execute("pragma query_only = on")
         connection = migrations.as_up_to_date(home, connection)
         connection.execute("pragma query_only = on")
-    except (sqlite3.Error, UnicodeError) as error:
+    except (sqlite3.Error, UnicodeError, OSError) as error:
         raise refusal(home, error) from error
     return connection
 

@@ -12,6 +12,8 @@ from typing import Final
 
 import apsw
 
+from provisioner.system import in_place
+
 LONGEST_PATTERN: Final = 4  # characters; a LIKE takes as long as the text to the power of its wildcards
 _LONGEST_OF_SQLITE: Final = 18  # to rename a table, SQLite looks for names like 'sqliteX_autoindex%'
 LARGEST_VALUE: Final = 64 << 20  # bytes; values of Deno KV have 64 KiB
@@ -19,6 +21,10 @@ LARGEST_VALUE: Final = 64 << 20  # bytes; values of Deno KV have 64 KiB
 
 def connect(path: str, flags: int, *, statements: int = 100) -> apsw.Connection:
     """A connection that has not read anything yet, and caches `statements` statements. Raises apsw.Error."""
+    try:
+        in_place.make_index(path)
+    except OSError as error:
+        raise apsw.FullError(f"{error.strerror}: {path}-shm") from error
     connection = apsw.Connection(path, flags, statementcachesize=statements)
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
