@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from provisioner.core.clock import now_ms
 from provisioner.core.model import App, Timeline
 from provisioner.hosting.deployments.hosted_timeline import app_log, build_log
 from provisioner.jobs.follow_log import LogFollower, log_text
@@ -14,6 +14,7 @@ from provisioner.registry import hosting
 from provisioner.registry.redaction import mask
 from provisioner.registry.runs import runs
 from provisioner.registry.store import Registry
+from provisioner.runs.log_times import LogTimes
 from provisioner.runs.output import OLDER
 from provisioner.runs.process import log_path
 
@@ -34,8 +35,9 @@ class LogSource:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line of a log, without what is secret."""
+    """A line of a log, without what is secret. ``at``: when it was written, in milliseconds since 1970."""
 
+    at: int
     source: str
     revision: str
     text: str
@@ -69,34 +71,58 @@ def possible_sources(
 
 
 def last(
-    registry: Registry, app: App, timeline: Timeline, wanted: Sequence[str], most: int, revision: str = ""
+    registry: Registry,
+    app: App,
+    timeline: Timeline,
+    wanted: Sequence[str],
+    most: int | None,
+    *,
+    revision: str = "",
+    since: int = 0,
 ) -> list[LogLine]:
-    """The last lines of all of them together, at most so many. Only the ends of the logs are read."""
+    """The last lines of all of them together in the order in which they were written, at most so many, none that is older
+    than `since` (ms). Only the ends of the logs are read."""
     hide = mask(registry, app)
-    found: deque[LogLine] = deque()
-    for source in reversed(log_sources(registry, timeline, wanted, revision)):
-        lines = _last_of(source.path, most - len(found))
-        found.extendleft(LogLine(source.source, source.revision, hide.text(log_text(line))) for line in reversed(lines))
-        if len(found) >= most:
-            break
-    return list(found)
+    found: list[tuple[int, LogSource, bytes]] = []
+    for source in sorted(log_sources(registry, timeline, wanted, revision), key=_changed_at, reverse=True):
+        if most is not None and len(found) >= most and found[-most][0] > _changed_at(source):
+            break  # what is in this one, and in those after it, is older than all that is shown
+        found += ((at, source, line) for at, line in _last_of(source, most, since))
+        found.sort(key=lambda each: each[0])  # a stable order: each log stays in its own
+    shown = found if most is None else found[len(found) - min(most, len(found)) :]
+    return [LogLine(at, source.source, source.revision, hide.text(log_text(line))) for at, source, line in shown]
 
 
-def _last_of(path: str, most: int) -> list[bytes]:
-    """The last lines of a file, at most so many; the last of all may be without an end."""
+def _changed_at(source: LogSource) -> int:
     try:
-        with open(path, "rb") as file:
-            start = os.fstat(file.fileno()).st_size
+        return os.stat(source.path).st_mtime_ns // 1_000_000
+    except FileNotFoundError:
+        return 0
+
+
+def _last_of(source: LogSource, most: int | None, since: int) -> list[tuple[int, bytes]]:
+    """The last lines of a log with their times; the last of all may be without an end."""
+    times = LogTimes(source.path, source.began)
+    first = times.since(since)
+    try:
+        with open(source.path, "rb") as file:
+            start = end = os.fstat(file.fileno()).st_size
             data = b""
-            while start and data.count(b"\n") <= most:
-                size = min(start, max(_PIECE, len(data)))
+            while start > first and (most is None or data.count(b"\n") <= most):
+                size = min(start - first, max(_PIECE, len(data)))
                 start -= size
                 file.seek(start)
                 data = file.read(size) + data
     except FileNotFoundError:  # it was rotated or removed just now
         return []
-    lines = data.removesuffix(b"\n").split(b"\n") if data else []
-    return lines[-most:] if most > 0 else []
+    lines = data.split(b"\n") if start < end else []
+    offset, latest, found = start, 0, []
+    for line in lines[:-1] if lines and not lines[-1] else lines:
+        latest = max(latest, times.at(offset))  # a clock may be set back
+        if latest >= since:
+            found.append((latest, line))
+        offset += len(line) + 1
+    return found if most is None else found[len(found) - min(most, len(found)) :]
 
 
 @dataclass(slots=True)
@@ -117,7 +143,7 @@ class LogTail:
 
     def lines(self) -> Iterator[LogLine]:
         """The lines since the last call."""
-        hide = mask(self.registry, self.app)
+        hide, now = mask(self.registry, self.app), now_ms()
         for source in log_sources(self.registry, self.timeline, self.wanted):
             follower = self._followers.setdefault(source.path, LogFollower(source.path))
-            yield from (LogLine(source.source, source.revision, hide.text(line)) for line in follower.lines())
+            yield from (LogLine(now, source.source, source.revision, hide.text(line)) for line in follower.lines())

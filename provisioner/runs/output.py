@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 
 from provisioner.core.redaction import RedactedStream
+from provisioner.runs.log_times import LogClock
 
 MOST_LOG_BYTES = 10_000_000
 MOST_ROTATED_BYTES = 5_000_000  # of each of two files
@@ -14,10 +15,11 @@ _TAIL_BYTES = 65_536
 
 
 class OutputLog:
-    """A log that is written to a descriptor. At its limit it notes that the rest is not kept."""
+    """A log that is written to a descriptor, whose file is at `path`. At its limit it notes that the rest is not kept."""
 
-    def __init__(self, fd: int, stream: RedactedStream) -> None:
+    def __init__(self, fd: int, path: str, stream: RedactedStream) -> None:
         self._fd, self._stream, self._left = fd, stream, MOST_LOG_BYTES
+        self._clock = LogClock(path)
 
     def write(self, data: bytes) -> None:
         if self._left > 0:
@@ -27,6 +29,7 @@ class OutputLog:
         """Write the text that was held back."""
         if self._left > 0:
             self._keep(self._stream.close())
+        self._clock.close()
 
     def _keep(self, data: bytes) -> None:
         kept = data[: self._left]
@@ -36,6 +39,8 @@ class OutputLog:
             self._put(f"\n[the log is full at {MOST_LOG_BYTES} bytes; the rest is not kept]\n".encode())
 
     def _put(self, data: bytes) -> None:
+        if data:
+            self._clock.note(os.fstat(self._fd).st_size)
         view = memoryview(data)
         while view:
             try:
@@ -50,6 +55,7 @@ class RotatedLog:
 
     def __init__(self, path: str, stream: RedactedStream) -> None:
         self._path, self._stream = path, stream
+        self._clock = LogClock(path)
         self._fd = self._open()
 
     def write(self, data: bytes) -> None:
@@ -58,6 +64,7 @@ class RotatedLog:
     def close(self) -> None:
         """Write the text that was held back."""
         self._put(self._stream.close())
+        self._clock.close()
         os.close(self._fd)
 
     def _open(self) -> int:
@@ -65,10 +72,15 @@ class RotatedLog:
 
     def _put(self, data: bytes) -> None:
         with suppress(OSError):  # a full disk must not end the app; its output is lost until there is room
-            if os.fstat(self._fd).st_size + len(data) > MOST_ROTATED_BYTES:
+            size = os.fstat(self._fd).st_size
+            if size + len(data) > MOST_ROTATED_BYTES:
                 os.rename(self._path, self._path + OLDER)
+                self._clock.rotate(self._path + OLDER)
                 full, self._fd = self._fd, self._open()
                 os.close(full)
+                size = 0
+            if data:
+                self._clock.note(size)
             view = memoryview(data)
             while view:
                 view = view[os.write(self._fd, view) :]

@@ -62,7 +62,7 @@ def main(order: Order, asked: bytes) -> str:
         why = pipe.read().decode("utf-8", "replace")
     os.set_blocking(output, False)
     stream = RedactedStream(Redactor(order.secrets))
-    kept = RotatedLog(order.log, stream) if order.rotated else OutputLog(log, stream)
+    kept = RotatedLog(order.log, stream) if order.rotated else OutputLog(log, order.log, stream)
     watch = _Watch(child, order, kept, output, told)
     watch.listen(asked)
     ended = watch.until_it_ends()

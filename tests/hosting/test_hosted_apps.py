@@ -114,7 +114,7 @@ def test_an_app_ends_with_its_branch(world: PreviewWorld) -> None:
     until(lambda: len(world.processes()) == 1)
     assert not list((world.home / "router").glob("*/login.shop.localhost"))
     until(lambda: statuses(world.bare)["git-branch/login"] == "archived")
-    assert len(list((world.home / "log/apps").glob("*"))) == 1  # production's
+    assert len(list((world.home / "log/apps").glob("*.log"))) == 1  # production's
     assert "git-branch/login running" in world.push("login", "hello again")
     assert world.said("login.shop.localhost")["text"] == "hello again"
 
@@ -194,7 +194,7 @@ def test_a_build_that_fails_says_why_and_prints_no_secret(tmp_path: Path, home: 
         assert "build failed: it ended with exit code 9" in said
         assert "the token is" in said
         assert "4711-very-secret" not in said
-        logs = "".join(path.read_text() for path in (home / "log/apps").iterdir())
+        logs = "".join(path.read_text() for path in (home / "log/apps").glob("*.log"))
         assert "the token is" in logs
         assert "4711-very-secret" not in logs
         assert world.get("login.shop.localhost")[0] >= 500

@@ -51,7 +51,7 @@ def test_a_hostile_build_harms_itself_alone(tmp_path: Path, home: Path) -> None:
         # what prints secrets, encoded or in pieces
         said = _push(world, "prints", 'echo "token $API_TOKEN"; env; printf 4711-; printf "very-secret\\n"; exit 3\n')
         assert "build failed: it ended with exit code 3" in said
-        logs = "".join(path.read_text() for path in (home / "log/apps").iterdir())
+        logs = "".join(path.read_text() for path in (home / "log/apps").glob("*.log"))
         assert "token " in logs
         for text in (said, logs, world.get("prints.shop.localhost")[1], ok(world.bare, "logs", "prints")):
             assert "4711-very-secret" not in text

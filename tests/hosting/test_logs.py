@@ -36,3 +36,23 @@ def test_logs_are_shown_and_followed(tmp_path: Path, home: Path) -> None:
             finally:
                 following.terminate()
                 following.wait(60)
+
+
+def test_logs_since_a_moment_are_in_the_order_in_which_they_were_written(tmp_path: Path, home: Path) -> None:
+    with previews(tmp_path, home, "--command", "exec python3 server.py", "--build", "echo built") as world:
+        world.push("login", "one")
+        world.said("login.shop.localhost", "/before")
+        world.push("login", "two")  # while the first still answers
+        world.said("login.shop.localhost", "/after")
+        until(lambda: "/after" in ok(world.bare, "logs", "login"))
+        lines = [json.loads(line) for line in ok(world.bare, "logs", "login", "--json").splitlines()]
+        texts = [line["text"] for line in lines]
+        wanted = ["built", "starting one", "/before", "built", "starting two", "/after"]
+        assert [text for text in texts if text in wanted] == wanted
+        assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
+        at = next(line["at"] for line in lines if line["text"] == "starting two")
+        since = ok(world.bare, "logs", "login", "--since", at).splitlines()
+        assert "starting two" in since[0]
+        assert "/after" in since[-1]
+        assert ok(world.bare, "logs", "login", "--since", "1h", "--limit", "1").count("\n") == 1
+        assert ok(world.bare, "logs", "login", "--since", "2099-01-01 00:00") == ""

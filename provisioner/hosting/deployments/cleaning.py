@@ -14,6 +14,7 @@ from provisioner.hosting.deployments.records import advance
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 from provisioner.runs import workplace
+from provisioner.runs.log_times import times_path
 from provisioner.runs.output import OLDER
 from provisioner.runs.process import end_survivors
 from provisioner.system.home import Home
@@ -71,6 +72,7 @@ def _remove_files(registry: Registry, deployment: Deployment) -> None:
 
 
 def _remove_logs(home: Home, deployment_id: str) -> None:
-    for path in (build_log(home, deployment_id), app_log(home, deployment_id), app_log(home, deployment_id) + OLDER):
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+    for log in (build_log(home, deployment_id), app_log(home, deployment_id), app_log(home, deployment_id) + OLDER):
+        for path in (log, times_path(log)):
+            with suppress(FileNotFoundError):
+                os.unlink(path)

@@ -21,6 +21,7 @@ from provisioner.registry import runs
 from provisioner.registry.events import HOOKS
 from provisioner.registry.store import Registry
 from provisioner.runs import workplace
+from provisioner.runs.log_times import times_path
 from provisioner.runs.process import end_survivors, log_path
 
 PRE_DEPLOY, SCRUB = "pre-deploy", "scrub"
@@ -64,7 +65,8 @@ def end(registry: Registry, run: Run, state: RunState, detail: str) -> None:
         for each in old:
             runs.forget_run(registry, each)
     for each in old:
-        _remove_file(log_path(registry.home, each.id))
+        for path in (log_path(registry.home, each.id), times_path(log_path(registry.home, each.id))):
+            _remove_file(path)
 
 
 def settle_runs(registry: Registry, app: App, now: int) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from provisioner.core.clock import rfc3339
 from provisioner.core.ids import TimelineId
 from provisioner.core.naming import SHORT_REVISION
 from provisioner.dashboard.pages.hosting.app_summaries import AppSummaries
@@ -32,7 +33,8 @@ class LogSection:
 
     source: str
     revision: str
-    lines: list[str]
+    lines: list[tuple[str, str]]
+    """Each with the time of day, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class LogFilter:
 def page(visit: PageContext) -> Response:
     app, timeline = timeline_of(visit)
     wanted = LogFilter.of(visit.request)
-    lines = last(visit.registry, app, timeline, wanted.sources, wanted.lines, wanted.revision)
+    lines = last(visit.registry, app, timeline, wanted.sources, wanted.lines, revision=wanted.revision)
     known = {each.revision for each in hosting.deployments(visit.registry, timeline.id)}
     revisions = dict.fromkeys(
         each.revision for each in reversed(log_sources(visit.registry, timeline, ())) if each.revision
@@ -79,15 +81,19 @@ def page(visit: PageContext) -> Response:
 def sections(lines: Sequence[LogLine]) -> list[LogSection]:
     grouped = groupby(lines, key=lambda line: (line.source, line.revision))
     return [
-        LogSection(source, revision, [line.text[:_LONGEST_LINE] for line in some])
+        LogSection(source, revision, [(_time_of(line), line.text[:_LONGEST_LINE]) for line in some])
         for (source, revision), some in grouped
     ]
+
+
+def _time_of(line: LogLine) -> str:
+    return str(rfc3339(line.at))[11:19]
 
 
 def tail(visit: PageContext, sources: tuple[str, ...], revision: str) -> list[LogSection]:
     """The end of the logs of a revision."""
     app, timeline = timeline_of(visit)
-    return sections(last(visit.registry, app, timeline, sources, TAIL, revision))
+    return sections(last(visit.registry, app, timeline, sources, TAIL, revision=revision))
 
 
 class LogSizes:
