@@ -47,7 +47,7 @@ def made_home() -> Home:
         home.create()
     except OSError as error:
         raise StorageFailed(
-            f"cannot make {home.path} private to this user: {error.strerror}",
+            f"cannot restrict {home.path} to this user: {error.strerror}",
             "Change its owner, or set PROVISIONER_HOME",
         ) from error
     return home
@@ -114,7 +114,7 @@ def the_app(registry: Registry, slug: str | None) -> App:
     found = find_app(registry.home, Selectors(app=slug), here())
     app = registry.app(found.id)
     if app is None:
-        raise NotResolved(f"app {found.slug!r} has just been removed", "See 'provisioner app list'")
+        raise NotResolved(f"app {found.slug!r} has just been removed", "See: provisioner app list")
     return app
 
 

@@ -106,7 +106,7 @@ def located(target: Target, database: Database) -> DataSource | WholeDatabase:
     if engine_of(on).dumps is not None:
         return WholeDatabase(app, database, on)
     if database.connected_at is None:
-        raise NotReady(f'database "{database.name}" has no data yet', "See 'provisioner status'")
+        raise NotReady(f'database "{database.name}" has no data yet', "See: provisioner status")
     return DataSource(database.name, engine_of(on).inspect(on, database).path or "", app, database)
 
 

@@ -25,7 +25,7 @@ HELP = {
     "app": "The app. Default: the app for the current directory.",
     "branch": "Use this branch's timeline. Default: the checked-out branch.",
     "timeline": "The timeline: production, git-branch/NAME, or preview/COMMIT.",
-    "revision": "The timeline at this commit, as anything that git resolves to one.",
+    "revision": "The timeline at this commit: an id, a branch, or a tag.",
     "instance": "Only the timeline's database on this instance.",
 }
 TIMELINE = ("app", "branch", "timeline", "revision")

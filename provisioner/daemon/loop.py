@@ -83,7 +83,7 @@ class Daemon:
         while (lock := try_lock(path)) is None and time.monotonic() < deadline:
             time.sleep(0.01)
         if lock is None:
-            raise LockTimeout(f"a daemon is already running for {self.home.path}", "Stop it first, or let it work")
+            raise LockTimeout(f"a daemon is already running for {self.home.path}", "Stop it first, or leave it running")
         try:
             self._signals = SignalPipe(signal.SIGTERM, signal.SIGINT)
             ServiceThread("signals", self._stop_when_asked).start()

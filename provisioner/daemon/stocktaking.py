@@ -25,4 +25,4 @@ def look_through(registry: Registry, log: Log) -> None:
             log("warning", summary(error), instance=instance.slug)
             continue
         for path in unknown:
-            log("warning", f"{path} is not in the registry; it is left alone", instance=instance.slug)
+            log("warning", f"{path} is not in the registry and stays as it is", instance=instance.slug)

@@ -132,7 +132,7 @@ def _usable_file(database: ConnectedDatabase) -> str:
     if problem:
         raise NotResolved(
             f"database {database.database_name!r} {problem} ({path})",
-            f"Put the file back; 'provisioner database show {database.database_name}' tells more",
+            f"Put the file back; 'provisioner database show {database.database_name}' shows more",
         )
     return path
 

@@ -40,7 +40,7 @@ def remote(home: Home, app_slug: str, database: ConnectedDatabase) -> tuple[str,
     if not _accepts(near):
         raise NotResolved(
             f"the server of {home.path} runs (process {pid}) but accepts no connection at {near}",
-            "See 'provisioner doctor'; restart the server, or end it",
+            "Restart the server, or end it. See: provisioner doctor",
         )
     from provisioner.system import secret_key
 

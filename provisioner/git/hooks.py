@@ -88,7 +88,7 @@ def install(common_dir: bytes, top: bytes | None, app_id: AppId, home: str) -> l
     except OSError as error:
         raise HooksRefused(
             f"cannot install hooks in {os.fsdecode(directory)}: {error.strerror}",
-            "Let this user write there, or use 'provisioner watch', which needs no hooks",
+            "Give this user write access to it, or use 'provisioner watch', which needs no hooks",
         ) from error
     return status(common_dir, top, home)
 

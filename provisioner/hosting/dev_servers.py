@@ -71,7 +71,7 @@ class DevServers:
         try:
             os.makedirs(self._directory, mode=DIRECTORY_MODE, exist_ok=True)
         except OSError as error:
-            raise StorageFailed(f"cannot make {self._directory}: {error.strerror}", "Check who owns it") from error
+            raise StorageFailed(f"cannot create {self._directory}: {error.strerror}", "Check who owns it") from error
         with self._alone():
             others = self._running()
             first = next((item for item in others if item.routed and item.host == host), None)

@@ -30,7 +30,7 @@ def proven(domain: CustomDomain, nameserver: str = "") -> str:
     except (resolver.NXDOMAIN, resolver.NoAnswer):
         return f"{domain.record} has no TXT record"
     except (exception.DNSException, OSError) as error:
-        raise ProvisionerError(f"DNS cannot be asked about {domain.record}: {error}", vouch) from error
+        raise ProvisionerError(f"cannot look up {domain.record}: {error}", vouch) from error
     values = [b"".join(each.strings).decode("utf-8", "replace").strip() for each in answer]
     return "" if domain.proof in values else f"the TXT record of {domain.record} has another value"
 

@@ -93,7 +93,7 @@ def _follow_one(
                 say(line)
                 beat = time.monotonic() + BEAT_SECONDS
         if last and step and over is None:
-            say(shown(f"provisioner: {name}: this continues in the background. See 'provisioner status'"))
+            say(shown(f"provisioner: {name}: this continues in the background. See: provisioner status"))
         if last or not step:
             return
         time.sleep(LOOK_SECONDS)

@@ -75,5 +75,5 @@ def _deployed(
     else:
         raise ProvisionerError(
             f"the pre-deploy command did not run on {name}: its databases are not connected, or it was stopped",
-            f"{then}See 'provisioner status', then {again}",
+            f"{then}See: provisioner status. Then {again}",
         )

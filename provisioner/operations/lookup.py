@@ -90,8 +90,8 @@ def target(
     if timeline is None:
         _must_not_be_new(app, os.fsencode(text))
         raise NotResolved(
-            f"app {app.slug!r} has no branch, timeline or database {shown(text)!r}",
-            f"See 'provisioner status', or 'provisioner database list --app {app.slug}'",
+            f"app {app.slug!r} has no branch, timeline, or database {shown(text)!r}",
+            f"List databases: provisioner database list --app {app.slug}",
             candidates=near(registry, app, text),
         )
     return targets.of_timeline(registry, app, timeline, instance)

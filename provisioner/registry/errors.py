@@ -68,7 +68,8 @@ def refusal(home: Home, error: Exception) -> StorageFailed:
     code, number = _code(error), getattr(error, "errno", None)
     if code in _LOCKED:
         return StorageFailed(
-            f"{_the_registry(home)} is locked by another process", "Try again; 'provisioner doctor' tells who holds it"
+            f"{_the_registry(home)} is locked by another process",
+            "Try again; 'provisioner doctor' shows which process holds it",
         )
     if is_damage(error):
         return corrupt(home, str(error))
@@ -83,7 +84,7 @@ def refusal(home: Home, error: Exception) -> StorageFailed:
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return StorageFailed(
         f"{_the_registry(home)} refused a statement: {error} ({name})",
-        "This is a bug in provisioner. Please report it. 'provisioner doctor' says whether the registry is whole",
+        "This is a bug in provisioner. Please report it. 'provisioner doctor' shows whether the registry is intact",
     )
 
 
@@ -92,7 +93,7 @@ def unreachable(home: Home) -> StorageFailed | None:
     if _read_only(home):
         return StorageFailed(
             f"{home.path} is on a read-only file system, so nothing can be changed in it",
-            "If an error of the disk made it so, the system's log says which (dmesg). Then run: mount -o remount,rw",
+            "If a disk error caused this, the system log shows it (dmesg). Then run: mount -o remount,rw",
         )
     try:
         os.close(os.open(home.registry, os.O_RDWR | os.O_CLOEXEC))
@@ -151,7 +152,7 @@ def _of_other_tables(home: Home, problem: str) -> StorageFailed:
         return TooNew(home.registry, found)
     if found < VERSION:
         return StorageFailed(
-            f"{_the_registry(home)} was replaced by an older one (its version {found}, ours {VERSION}) while this program"
+            f"{_the_registry(home)} was replaced by an older one (of version {found}, not {VERSION}) while this program"
             " used it",
             "Restart this program",
         )

@@ -390,4 +390,4 @@ def _unresolved(problem: StorageFailed) -> StorageFailed:
     return problem
 
 
-_LIST = "See 'provisioner status' for the timelines there are"
+_LIST = "List timelines: provisioner timeline list"

@@ -13,6 +13,6 @@ class TooNew(StorageFailed):
 
     def __init__(self, registry: str, found: int) -> None:
         super().__init__(
-            f"the registry {registry} was written by a newer provisioner (its version {found}, ours {VERSION})",
+            f"the registry {registry} was written by a newer provisioner (version {found}; this one reads {VERSION})",
             "Upgrade with: pip install --upgrade timeline-provisioner",
         )

@@ -12,7 +12,7 @@ from support import files, git, ok, provisioner, repository, status
 def test_a_lost_file_is_seen_by_both(tmp_path: Path, home: Path) -> None:
     shop = repository(tmp_path / "shop", "login")
     ok(shop, "init", "--no-hooks")
-    assert ok(shop, "reconcile", "--dry-run") == "nothing to do\n"
+    assert ok(shop, "reconcile", "--dry-run") == "Nothing to do\n"
     lost = files(shop)["login"].parent
     shutil.move(lost, tmp_path / "aside")
 
@@ -29,7 +29,7 @@ def test_a_lost_file_is_seen_by_both(tmp_path: Path, home: Path) -> None:
     shutil.move(tmp_path / "aside", lost)
     assert "ensure git-branch/login" in ok(shop, "reconcile", "--dry-run")
     ok(shop, "reconcile")
-    assert ok(shop, "reconcile", "--dry-run") == "nothing to do\n"
+    assert ok(shop, "reconcile", "--dry-run") == "Nothing to do\n"
 
 
 def test_what_is_new_or_gone_is_seen_by_both(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_what_is_no_whole_copy_changes_nothing(tmp_path: Path, home: Path, follo
         with at(tmp_path / "third"):
             ok(repo, "init", "--no-hooks")
             ok(repo, "home", "copy", "--output", copied)
-        assert "another organization" in _from(repo, copied).stderr
+        assert "of another home" in _from(repo, copied).stderr
     with at(tmp_path / "fourth"):
         assert "nothing to follow" in provisioner(repo, "home", "copy").stderr or not (tmp_path / "fourth").exists()
 

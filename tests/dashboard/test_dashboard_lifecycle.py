@@ -63,10 +63,10 @@ def test_a_reset_leaves_nothing_or_a_copy_and_goes_back(world: tuple[Visitor, Pa
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("none", "has no branch, timeline or database 'none'"),
+        ("none", "has no branch, timeline, or database 'none'"),
         ("", "Enter a timeline"),
         ("git-branch/refusing", "cannot be a fork of itself"),
-        (HOSTILE, "has no branch, timeline or database"),
+        (HOSTILE, "has no branch, timeline, or database"),
     ],
     ids=["unknown", "nothing", "itself", "hostile"],
 )

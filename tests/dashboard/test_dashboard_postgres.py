@@ -156,7 +156,7 @@ WRONG = (
     (f"postgresql://admin:{SECRET}@nowhere.invalid/postgres", "no DNS server knows that host", 409),
     (f"postgresql://admin:{SECRET}@127.0.0.1:1/postgres", "nothing listens there", 409),
     (f"mysql://admin:{SECRET}@127.0.0.1/x", "not a URL of a PostgreSQL server", 400),
-    (f"postgresql://u:{SECRET}", "names who administers it", 400),
+    (f"postgresql://u:{SECRET}", "needs an administrator's name", 400),
     (f"host=127.0.0.1 user=admin password={SECRET} port=1", "nothing listens there", 409),
     ("<img src=x>\u202e", "not a URL of a PostgreSQL server", 400),
 )

@@ -143,7 +143,7 @@ def test_a_dns_server_that_fails_verifies_nothing(repo: Path) -> None:
     domain(repo, "add", "broken.test")
     with nameserver({}) as asked:
         refused = provisioner(repo, "app", "domain", "verify", "broken.test", "--nameserver", asked)
-    assert (refused.returncode, "DNS cannot be asked" in refused.stderr) == (1, True)
+    assert (refused.returncode, "cannot look up" in refused.stderr) == (1, True)
     assert provisioner(repo, "app", "domain", "verify", WWW, "--nameserver", "dns.example").returncode == 2
     assert not listed(repo)[WWW]["routed"]
     doctor = provisioner(repo, "doctor")

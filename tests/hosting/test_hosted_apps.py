@@ -41,7 +41,7 @@ def test_a_revision_that_is_not_healthy_gets_no_request(world: PreviewWorld) -> 
     world.push("login", "good")
     (world.clone / "server.py").write_text("print('this is broken', flush=True); raise SystemExit(3)")
     said = world.push("login", message="broken")
-    assert "git-branch/login failed: start failed: it ended before it answered: it ended with exit code 3" in said
+    assert "git-branch/login failed: start failed: it ended before it was healthy: it ended with exit code 3" in said
     assert "still serves the revision before" in said
     assert world.said("login.shop.localhost")["text"] == "good"
     document = next(each for each in status(world.bare) if each["timeline"] == "git-branch/login")

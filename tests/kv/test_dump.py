@@ -267,7 +267,7 @@ BROKEN: dict[str, tuple[Callable[[list[str]], list[str]], int, int]] = {
     "not behind the one before": (lambda lines: [*lines[:5], lines[3], *lines[6:]], 6, 4),
     "without its last line": (lambda lines: lines[:8], 9, 7),
     "there are 9": (lambda lines: [*lines[:5], *lines[6:]], 11, 9),
-    "more behind the end": (lambda lines: [*lines, lines[2]], 13, 10),
+    "more after the end": (lambda lines: [*lines, lines[2]], 13, 10),
     "can be read": (lambda lines: ['{"format": "provisioner-kv", "version": 9}\n', *lines[1:]], 1, 0),
 }
 

@@ -98,7 +98,7 @@ def test_fifty_databases_are_deleted_and_come_back_whole(repo: Path, home: Path)
     assert "kept" in ok(repo, "database", "snapshot", "list", "login")
     listed = json.loads(ok(repo, "token", "list", "--json"))
     assert [item["id"] for item in listed if not item.get("revoked_at")] == [token["id"]]
-    assert ok(repo, "reconcile", "--dry-run") == "nothing to do\n"
+    assert ok(repo, "reconcile", "--dry-run") == "Nothing to do\n"
     assert (len(events(home, "instance.delete")), len(events(home, "instance.recover"))) == (1, 1)
 
 
@@ -332,7 +332,7 @@ def test_what_happens_to_branches_meanwhile_happens_to_its_databases(repo: Path)
         "git-branch/goes": "archived",
     }
     assert found["git-branch/goes"]["purge_at"] is not None
-    assert ok(repo, "reconcile", "--dry-run") == "nothing to do\n"
+    assert ok(repo, "reconcile", "--dry-run") == "Nothing to do\n"
 
 
 @pytest.mark.parametrize("point", [*points("delete"), "delete.copied:2", *points("archive")])

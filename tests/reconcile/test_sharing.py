@@ -130,7 +130,7 @@ def test_production_is_shared_only_when_somebody_says_so(repo: Path) -> None:
         (("production", "cart"), "already uses the database of git-branch/login"),
         (("later", "login"), "is shared itself"),
         (("later", "kept"), "is protected"),
-        (("nowhere", "later"), "no branch, timeline or database"),
+        (("nowhere", "later"), "no branch, timeline, or database"),
         (("login", "later", "--instance", "other"), "no instance named 'other'"),
     ],
 )
@@ -169,7 +169,7 @@ def test_a_share_ends_with_its_branch(repo: Path, home: Path) -> None:
     add_branches(repo, "cart")
     ok(repo, "reconcile")
     assert used(repo, "cart") == "git-branch/cart"
-    assert ok(repo, "reconcile", "--dry-run") == "nothing to do\n"
+    assert ok(repo, "reconcile", "--dry-run") == "Nothing to do\n"
 
 
 def test_owner_and_sharer_gone_are_both_archived(repo: Path) -> None:
@@ -338,7 +338,7 @@ def test_a_kill_9_while_sharing_and_unsharing(repo: Path, point: str) -> None:
         killed(repo, point, "database", "unshare", "cart")
         assert used(repo, "cart") == "git-branch/cart"
     ok(repo, "reconcile")
-    assert ok(repo, "reconcile", "--dry-run") == "nothing to do\n"
+    assert ok(repo, "reconcile", "--dry-run") == "Nothing to do\n"
     assert got(own(repo, "git-branch/cart")["path"]) == "git-branch/cart"
 
 

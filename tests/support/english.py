@@ -45,7 +45,7 @@ PHRASES = (
         "isn't a …; no app named 'x'",
     ),
     _phrase(r"\bany more\b|\bis not one of\b|(?<!there )\b(?:is|are) none\b(?! of)", "no longer; isn't; doesn't exist"),
-    _phrase(r"\b(?:leave|leaves|left) \S+(?:(?:,| and) \S+)* away\b|\bleft away\b", "omit"),
+    _phrase(r"\b(?:[Ll]eave|leaves|left) \S+(?:(?:,| and) \S+)* away\b|\bleft away\b", "omit"),
     _phrase(r"\b[Mm]end(?:s|ed|ing)?\b", "Resolve this, then …; fix; repair"),
     _phrase(r"\bby (?:itself|themselves)\b", "automatically"),
     _phrase(r"\bfor good\b|\bfor ever\b", "permanently; indefinitely"),
@@ -107,6 +107,13 @@ PHRASES = (
     _phrase(r"\bin vain\b|\bbeforehand\b|\bas well\b(?! as)", "without success; before; too"),
     _phrase(
         r"(?<!and )… (?:live )?(?:databases|branches|timelines|snapshots|steps)\b", "counted(number, noun): 1 database"
+    ),
+    _phrase(
+        r"\bsay --|\bGo on\b|\bMake one\b|\bnot here\b|\bto who \w+s\b|\bcannot make\b|\bfor us to\b|, ours (?:…|is\b|are\b)|\bLet this user\b",
+        "add --; continue; create one; not installed; to the role that; cannot create; provisioner does not; this one's",
+    ),
+    _phrase(
+        r"\bin the clear\b|\b(?:is|are) not whole\b|\bwhether \S+ \S+ is whole\b", "unencrypted; is damaged; intact"
     ),
     _phrase(
         r"\b(?:errands?|doormen|doorman|deeds?|promises)\b", "job; connection guard; journal entry; pending commit"

@@ -37,7 +37,7 @@ def exec_command(selectors: Selectors, context: str | None, command: tuple[str, 
     A process keeps the environment it started with: after 'git switch', restart it.
     """
     if command[0].startswith("-"):
-        raise UsageError(f"'provisioner exec' has no option {command[0]}", "See 'provisioner exec --help'")
+        raise UsageError(f"'provisioner exec' has no option {command[0]}", "See: provisioner exec --help")
     selectors.context = context
     execute(selectors, list(command))
 

@@ -141,7 +141,7 @@ def follow(every: str, once: bool, command: tuple[str, ...], as_json: bool) -> N
                 if once:
                     raise
                 if str(error) != failed:
-                    click.echo(shown(f"not received: {error}"), err=True)
+                    click.echo(shown(f"Copy not received: {error}"), err=True)
                 failed = str(error)
             if once:
                 return

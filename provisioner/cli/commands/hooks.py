@@ -83,7 +83,7 @@ def uninstall(slug: str | None, as_json: bool) -> None:
         place = _place(registry, app)
         git_hooks.uninstall(place.common_dir, place.top, registry.home.path, shared=hooks_are_shared(registry, app))
         left = git_hooks.status(place.common_dir, place.top, registry.home.path)
-        say(f"{app.slug}: hooks uninstalled", _document(left) if as_json else None)
+        say(f"{app.slug}: removed the hooks", _document(left) if as_json else None)
 
 
 @hooks.command()

@@ -83,4 +83,4 @@ def _print_plans(registry: Registry, apps: list[App], as_json: bool) -> None:
         click.echo(shown(f"{action['app']}: {action['action']} {action['timeline']}{cause}"))
     must_all_be_done(results, TERMINAL)
     if not actions and not as_json:
-        click.echo("nothing to do")
+        click.echo("Nothing to do")

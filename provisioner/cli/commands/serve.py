@@ -58,7 +58,7 @@ def serve(log_format: str, **options: Any) -> None:
 @preview_options
 @log_option
 def up(log_format: str, **options: Any) -> None:
-    """Run 'watch' and 'serve' in one process, and the apps of timelines.
+    """Run 'watch', 'serve', and the apps of timelines.
 
     How an app is run is set with 'provisioner app run'. The apps' URLs need the extra 'previews' of this package.
     """
@@ -99,9 +99,9 @@ def _router_options(options: dict[str, Any]) -> Any:
     if not is_host_name(domain):
         raise UsageError(f"{domain!r} is not a domain", "Use, for example, preview.example.com")
     if wanted == "acme" and not email:
-        raise UsageError("an ACME authority wants to know whom to write to", "Add --acme-email EMAIL")
+        raise UsageError("--preview-tls acme requires --acme-email", "Add --acme-email EMAIL")
     if wanted == "files" and not certificate:
-        raise UsageError("there are no certificate files", "Add --tls-cert FILE --tls-key FILE")
+        raise UsageError("--preview-tls files requires certificate files", "Add --tls-cert FILE --tls-key FILE")
     tls: Any = NoTls()
     if wanted == "local":
         tls = LocalAuthority()

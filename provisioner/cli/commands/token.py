@@ -86,7 +86,7 @@ def create(
         renamed("--database", "--branch, --timeline, or --instance")
     wanted = NamedTarget(selectors) if database is None else parse(database, selectors)
     if admin == (wanted.narrowed or selectors.app is not None):
-        raise click.UsageError("choose what it opens: a database (--branch BRANCH), --app APP or --admin")
+        raise click.UsageError("choose what it opens: a database (--branch BRANCH), --app APP, or --admin")
     if previews and (admin or read_only or wanted.narrowed):
         raise click.UsageError("--previews requires --app APP alone")
     with Registry.open(the_home()) as registry:

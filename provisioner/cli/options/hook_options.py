@@ -41,6 +41,6 @@ def hook_options(command: _Command) -> _Command:
     for kind in reversed(HOOKS):
         decorated = click.option(f"--no-{kind}", is_flag=True, help=f"Remove the hook {kind}.")(decorated)
         decorated = click.option(
-            f"--{kind}", metavar="CMD", help=f"A command of yours to run when {_WHEN[kind]}. It is not confined."
+            f"--{kind}", metavar="CMD", help=f"Your command to run when {_WHEN[kind]}. It is not confined."
         )(decorated)
     return decorated  # type: ignore[no-any-return]

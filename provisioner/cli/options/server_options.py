@@ -91,16 +91,17 @@ PREVIEW_OPTIONS: dict[str, dict[str, Any]] = {
     "--preview-http-port": {
         "default": 0,
         "type": click.IntRange(0, 65535),
+        "metavar": "PORT",
         "help": "With TLS: also listen here without it, to redirect to the URLs and to answer ACME's HTTP-01.",
     },
     "--acme-email": {
         "metavar": "EMAIL",
-        "help": "Whom the ACME authority writes to. With --tls-cert, it certifies hosts that the files do not name.",
+        "help": "The address for notices from the ACME authority. With --tls-cert, it certifies hosts that the files do not name.",
     },
-    "--acme-directory": {"metavar": "URL", "help": "Another ACME authority than Let's Encrypt."},
+    "--acme-directory": {"metavar": "URL", "help": "Use this ACME authority instead of Let's Encrypt."},
     "--acme-roots": {
         "metavar": "FILE",
-        "help": "What that authority's server is trusted by (PEM). Default: the system's.",
+        "help": "Certificates that verify that authority's server (PEM). Default: the system's.",
     },
 }
 

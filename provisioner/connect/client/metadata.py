@@ -73,5 +73,5 @@ def is_token(token: str) -> bool:
 def _places(endpoints: Any, consistency: str, url: str, transport: Transport) -> tuple[RequestTarget, ...]:
     urls = [urljoin(url, endpoint["url"]) for endpoint in endpoints if endpoint["consistency"] == consistency]
     if url.startswith("https:") and not all(each.startswith("https:") for each in urls):
-        raise ValueError("it sends from https to where data would cross the network in the clear")
+        raise ValueError("it sends from https to where data would cross the network unencrypted")
     return tuple(transport.place(each) for each in urls)

@@ -279,7 +279,7 @@ class ConnectServer:
             return
         if isinstance(error, Uncertain):  # a 5xx would make clients write it again
             self._databases.storage_failed(database.place.name, error)
-            raise Refused(FAILED, "the storage failed while this was written: it happened, or it did not") from error
+            raise Refused(FAILED, "storage failed during the write, which may or may not be stored") from error
         if isinstance(error, (StoreFailed, Busy, Closed)):
             raise self._databases.storage_failed(database.place.name, error) from error
         raise Refused(BAD_REQUEST, str(error)) from error
@@ -378,7 +378,7 @@ def _refusal_headers(scope: Any, status: int) -> Headers:
 
 def _must_write(session: TokenSession) -> None:
     if session.read_only:
-        raise Refused(FORBIDDEN, "this token may only read")
+        raise Refused(FORBIDDEN, "this token is read-only")
 
 
 def _answer(database: OpenDatabase, ranges: Sequence[ReadRange]) -> bytes:

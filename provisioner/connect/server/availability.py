@@ -36,7 +36,7 @@ def refusal(place: DatabaseLocation | None) -> Refused | None:
         case Unusable():
             return Refused(CONFLICT, f"database {name} failed. See: provisioner database show {name}")
         case Provisioning() | Connected(intent=Intent.PROVISION | Intent.REPLACE):
-            return Refused(UNAVAILABLE, f"database {name} is being made")
+            return Refused(UNAVAILABLE, f"database {name} is being created")
         case Connected():
             return _moving(place)
         case _:

@@ -177,7 +177,7 @@ class Connections:
         self.ended += len(going)
         if going and self._told + TOLD_SECONDS < now:
             self._told = now
-            self._log("warning", "connections were ended that ask for nothing, or are too many", count=len(going))
+            self._log("warning", "ended connections that were idle or too many", count=len(going))
 
     def _found(self, now: float) -> dict[str, tuple[ClientConnection, int, int]]:
         """By peer, with descriptor and inode. What was known before costs a microsecond each."""

@@ -57,10 +57,10 @@ def checked(options: Options, log: Callable[..., None]) -> Options:
     if not is_loopback(options.host) and options.tls_cert is None:
         if not options.insecure_bind:
             raise UsageError(
-                f"on {options.host} without TLS, tokens and data would cross the network in the clear",
-                "Give --tls-cert and --tls-key, or bind to 127.0.0.1 behind a proxy that speaks TLS, or say --insecure-bind",
+                f"on {options.host} without TLS, tokens and data would cross the network unencrypted",
+                "Add --tls-cert and --tls-key, bind to 127.0.0.1 behind a proxy with TLS, or add --insecure-bind",
             )
-        log("warning", "tokens and data cross the network in the clear", host=options.host)
+        log("warning", "tokens and data cross the network unencrypted", host=options.host)
     if options.public_url is None:
         return options
     address = urlsplit(options.public_url)
@@ -75,10 +75,10 @@ def _check_tls(options: Options) -> None:
     if options.tls_cert is None and options.tls_key is None:
         return
     if options.tls_cert is None or options.tls_key is None:
-        raise UsageError("a certificate and its key belong together", "Give --tls-cert and --tls-key")
+        raise UsageError("a certificate and its key belong together", "Add both --tls-cert and --tls-key")
     for path in (options.tls_cert, options.tls_key):
         if not os.access(path, os.R_OK):
-            raise UsageError(f"{path} cannot be read", "Give a file in PEM that this user may read")
+            raise UsageError(f"{path} cannot be read", "Use a PEM file that this user can read")
     with open(options.tls_key, "rb") as file:
         if _PKCS8 not in file.read():
             raise UsageError(

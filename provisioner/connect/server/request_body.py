@@ -57,7 +57,7 @@ class RequestBodies:
     def _hold(self, database_id: DatabaseId, size: int) -> None:
         """Raises Refused where there is no room for it."""
         if self._held[database_id] + size > HELD_EACH or self._held.total() + size > HELD:
-            raise Refused(UNAVAILABLE, "too many bodies are on their way")
+            raise Refused(UNAVAILABLE, "too many request bodies are in transit")
         self._held[database_id] += size
 
     def _let_go(self, database_id: DatabaseId, size: int) -> None:

@@ -229,7 +229,7 @@ async def _tick(work: Sequence[Callable[[], None]], log: Log) -> None:
         except Exception as error:
             text = str(error) if isinstance(error, ProvisionerError) else repr(error)
             if text != said:  # once, not every second
-                log("error", f"what is to be done every second failed: {text}")
+                log("error", f"the work of every second failed: {text}")
             said = text
         else:
             said = ""

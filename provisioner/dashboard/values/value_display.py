@@ -78,7 +78,7 @@ def _shown(row: StoredRow, spell: Callable[[Any], str] | None) -> Shown:
     kind, text, problem = "", "", ""
     try:
         if spell is None:
-            raise ValueInvalid("the values above took long to read: open this one to see it")
+            raise ValueInvalid("the values above took long to read; open this one to see it")
         decoded = value.decode(stored, encoding, ordered=True)
         kind = _kind(decoded)
         text = spell(decoded)

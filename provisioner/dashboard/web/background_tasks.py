@@ -128,7 +128,7 @@ class BackgroundTasks:
         try:
             with self._hands, Registry.open(self._home, who=work.who) as registry:
                 if self._stopping.is_set():
-                    raise LockTimeout("the server is shutting down: nothing was done", "Try again")
+                    raise LockTimeout("the server is shutting down. Nothing was changed", "Try again")
                 work.waits = False
                 hide = mask(registry, *registry.apps()).text
                 telling = _Telling(work, hide, self._changed, self._stopping.is_set)

@@ -67,7 +67,7 @@ def fork(location: str, database_id: DatabaseId, source: Source) -> CopyResult:
     except KvError as error:
         raise StorageFailed(str(error)) from error
     except OSError as error:
-        raise StorageFailed(f"cannot make {live}: {reason(error)}") from error
+        raise StorageFailed(f"cannot create {live}: {reason(error)}") from error
     return made
 
 

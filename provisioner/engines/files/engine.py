@@ -71,7 +71,7 @@ class DenoKv(OwnedFiles):
                 "Add one that does: provisioner instance add NAME --engine deno-kv --url URL",
             )
         if where.require_quorum:
-            raise UsageError("a directory is on one machine: --require-quorum is for servers", "Leave it away")
+            raise UsageError("--require-quorum needs a server, and this instance is a directory", "Omit it")
         return FileLocation(os.path.realpath(where.directory or (known.location if known else directory))), ""
 
     def same_place(self, one: Instance, other: Instance) -> bool:
@@ -156,7 +156,7 @@ class DenoKv(OwnedFiles):
             return prewarmed.stock(instance.location, wanted)
         except OSError as error:
             raise StorageFailed(
-                f"cannot make databases ahead in {instance.location}: {reason(error)}", "They are made when needed"
+                f"cannot create spare databases in {instance.location}: {reason(error)}", "They are created when needed"
             ) from error
 
     def fork(self, instance: Instance, database: Database, source: Source) -> CopyResult:
@@ -239,7 +239,7 @@ class DenoKv(OwnedFiles):
         try:
             return sweep(instance.location, known)
         except OSError as error:
-            raise StorageFailed(f"cannot look through {instance.location}: {reason(error)}") from error
+            raise StorageFailed(f"cannot search {instance.location}: {reason(error)}") from error
 
     def problems(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         failures: Failures = {}
@@ -274,7 +274,9 @@ class DenoKv(OwnedFiles):
     def _check(self, instance: Instance, database: Database) -> None:
         path = database_path(instance.location, database.id)
         if problem := why_not_a_database(path):
-            raise StorageFailed(f"{path} {problem}", "Put the right file back; it is not replaced by an empty one")
+            raise StorageFailed(
+                f"{path} {problem}", "Put the right file back; provisioner never replaces it by an empty one"
+            )
 
     def _settle(self, instance: Instance, new: list[DatabaseId], asked: list[DatabaseId]) -> Failures:
         """Sync what was built, move it to its place and sync that: only then is it called done."""

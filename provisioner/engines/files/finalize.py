@@ -31,11 +31,11 @@ def seal(directory: str) -> None:
             (known,) = tables.fetchone()
             connection.execute("pragma journal_mode = wal")
     except sqlite3.Error as error:
-        raise StorageFailed(f"{path} is not whole: {error}") from error
+        raise StorageFailed(f"{path} is damaged: {error}") from error
     if busy:
         raise StorageFailed(f"{path} is still being written to")
     if found != "ok":
-        raise StorageFailed(f"{path} is not whole: {found}")
+        raise StorageFailed(f"{path} is damaged: {found}")
     if known != 2:
         raise StorageFailed(f"{path} is no longer a Deno KV database: its tables are gone")
     try:

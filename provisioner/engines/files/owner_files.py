@@ -48,7 +48,7 @@ class OwnedFiles:
         try:
             return stored(instance.location, known)
         except OSError as error:
-            raise StorageFailed(f"cannot look through {instance.location}: {reason(error)}") from error
+            raise StorageFailed(f"cannot search {instance.location}: {reason(error)}") from error
 
     def mark(self, instance: Instance, home_id: str) -> None:
         try:
@@ -110,7 +110,7 @@ def lost(location: str, database_ids: Iterable[DatabaseId]) -> set[DatabaseId]:
             os.listdir(os.path.join(location, stage))
     except OSError as error:
         raise StorageFailed(
-            f"the databases of {location} are not there: {reason(error)}", "Mount its disk, or put the directory back"
+            f"the databases of {location} are missing: {reason(error)}", "Mount its disk, or put the directory back"
         ) from error
     stages = (*(stage for stage, _ in _STAGES), "trash")
     return {

@@ -24,7 +24,7 @@ def probe(location: str, stages: tuple[str, ...]) -> Iterator[HealthCheck]:
     """One look after another; after one that fails there may be no more."""
     if not os.path.isdir(location):
         yield HealthCheck(
-            "directory", False, f"{location} is missing: mount its disk, or say where it was moved to: --directory"
+            "directory", False, f"{location} is missing: mount its disk, or add its new location: --directory"
         )
         return
     yield HealthCheck("directory", True, location)
@@ -91,8 +91,10 @@ def _database(directory: str) -> HealthCheck:
         text = f"SQLite refuses to work here: {error}. It needs a disk with room, locks and shared memory, not a network share"
         return HealthCheck("database", False, text)
     except OSError as error:
-        return HealthCheck("database", False, f"cannot be made: {reason(error)}. Let this user write to {directory}")
-    return HealthCheck("database", True, "one was made, written to, read and deleted")
+        return HealthCheck(
+            "database", False, f"cannot be created: {reason(error)}. Give this user write access to {directory}"
+        )
+    return HealthCheck("database", True, "created, written, read, and deleted one")
 
 
 def _sharing(directory: str) -> HealthCheck:
@@ -107,7 +109,7 @@ def _sharing(directory: str) -> HealthCheck:
         finally:
             os.close(fd)
     except OSError as error:
-        return HealthCheck("copies", False, f"cannot be made: {reason(error)}")
+        return HealthCheck("copies", False, f"cannot be created: {reason(error)}")
     how = (
         "share their blocks until they change: they cost next to nothing"
         if shared

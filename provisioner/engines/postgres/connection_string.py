@@ -77,9 +77,9 @@ def _parse(text: str, where: StorageTarget) -> tuple[ServerLocation, str]:
     if len(ports) == 1:
         ports *= len(hosts)
     if not all(hosts) or len(ports) != len(hosts):
-        raise UsageError("the URL of a server names a host", _EXAMPLE)
+        raise UsageError("the URL of a server needs a host", _EXAMPLE)
     if "user" not in given:
-        raise UsageError("the URL of a server names who administers it", _EXAMPLE)
+        raise UsageError("the URL of a server needs an administrator's name", _EXAMPLE)
     secret = given.get("password", "") if where.password is None else where.password
     location = place.location_of(list(zip(hosts, ports, strict=True)), options)
     reached = PostgresEndpoint(place.variables(location), given.get("dbname", "postgres"), given["user"], secret)

@@ -98,7 +98,7 @@ class Postgres(OwnedRows):
 
     def stop(self, location: Location) -> bool:
         if isinstance(location, ServerLocation):
-            raise StorageFailed("this server was linked: it is not for us to stop", "Stop it where it was started")
+            raise StorageFailed("provisioner does not run this server", "Stop it where it was started")
         return embedded.stop(location)
 
     def separate(self, location: Location) -> str:
@@ -250,7 +250,7 @@ class Postgres(OwnedRows):
             try:
                 os.mkdir(directory, DIRECTORY_MODE)
             except OSError as error:
-                raise StorageFailed(f"cannot make {directory}: {error.strerror}", "Make room there") from error
+                raise StorageFailed(f"cannot create {directory}: {error.strerror}", "Make room there") from error
             arguments = ("--format=custom", f"--file={path}")
             pg_dump.run(instance, session, found, arguments, f"dumping {database.name}")
         return path, CopyResult(None, os.path.getsize(path), 0.0)

@@ -134,7 +134,7 @@ def _isolation(session: Session) -> HealthCheck:
         text = f"{', '.join(found)} let every role connect, those of timelines too. As their owner run: " + "; ".join(
             f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC' for name in found
         )
-        return HealthCheck("isolation", False, f"{text}; and GRANT it to who needs it")
+        return HealthCheck("isolation", False, f"{text}; and grant it to the roles that need it")
     return HealthCheck("isolation", True, "no database lets every role connect")
 
 
@@ -143,7 +143,7 @@ def _programs(session: Session) -> HealthCheck:
         found = programs.programs(session.info.server_version // 10000)
     except StorageFailed as error:
         return HealthCheck(
-            "programs", False, f"{error.message}: without them nothing is copied while programs use it. {error.hint}"
+            "programs", False, f"{error.message}: without them, databases in use cannot be copied. {error.hint}"
         )
     return HealthCheck("programs", True, f"{found}, version {programs.version(found)}")
 
@@ -154,7 +154,7 @@ def _limits(session: Session, instance: Instance) -> HealthCheck:
 
 
 def _database(instance: Instance, session: Session, contents: SchemaSetup) -> Iterator[HealthCheck]:
-    """Make one as for a timeline, use it as its role, try to get out of it, and drop it."""
+    """Create one as for a timeline, use it as its role, try to get out of it, and drop it."""
     spare = databases.make_spare(instance, session, contents.furnish, limited=contents.limited)
     try:
         password = secrets.token_hex(32)
@@ -171,7 +171,7 @@ def _database(instance: Instance, session: Session, contents: SchemaSetup) -> It
                 "database", False, f"its role cannot work in it: {said}. Let roles log in by password in pg_hba.conf"
             )
             return
-        yield HealthCheck("database", found == [("here",)], "one was made, written to, read and deleted")
+        yield HealthCheck("database", found == [("here",)], "created, written, read, and deleted one")
         yield _confined(session, instance.location, spare, password)
     finally:
         databases.drop(session, spare)

@@ -242,7 +242,7 @@ class Engine(Protocol):
     def seal(self, instance: Instance, database: Database) -> None:
         """Have what was built beside, and then changed by others who are gone, whole and on disk.
 
-        Raises `StorageFailed` where it is not whole.
+        Raises `StorageFailed` if it is damaged.
         """
 
     def swap(self, instance: Instance, database: Database, kept_as: SnapshotId) -> int | None:

@@ -74,7 +74,7 @@ def report(registry: Registry, hosted: HostedTimeline) -> str:
         return shown(f"provisioner: {name} {state.state} {url} (this commit says that it is not deployed)")
     if found.latest is not None and found.latest.state is DeploymentState.FAILED:
         serves = f"; {url} still serves the revision before" if state.active else ""
-        return shown(f"provisioner: {name} failed: {found.latest.error}{serves}. See 'provisioner logs'")
+        return shown(f"provisioner: {name} failed: {found.latest.error}{serves}. See: provisioner logs")
     later = "; deployed when it is first requested" if waits_for_request(registry, found) else ""
     return shown(f"provisioner: {name} {state.state} {url}{later}")
 

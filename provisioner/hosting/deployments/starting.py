@@ -166,7 +166,7 @@ def _wait(
     while time.monotonic() < deadline and not stop():
         if (why := service.ended(LOOK_SECONDS)) is not None:
             said = last_words(log)
-            raise ProvisionerError(f"it ended before it answered: {why}{f' ({said})' if said else ''}")
+            raise ProvisionerError(f"it ended before it was healthy: {why}{f' ({said})' if said else ''}")
         if not answers(port):  # asked often, so not by reading the list of all sockets
             continue
         mine = [each for each in listeners(port) if belongs_to(each, service.pid)]

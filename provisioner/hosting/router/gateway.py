@@ -71,7 +71,7 @@ class Gateway:
             os.makedirs(self._directory, mode=DIRECTORY_MODE, exist_ok=True)
             self._listener = _listening(self._directory)
         except OSError as error:
-            raise StorageFailed(f"no socket can be made in {self._directory}: {error.strerror}") from error
+            raise StorageFailed(f"cannot create a socket in {self._directory}: {error.strerror}") from error
         self._thread.start()
 
     @property

@@ -61,7 +61,8 @@ class SecretFiles:
             replace_file(self._path(key, text), json.dumps(values).encode(), FILE_MODE)
         except OSError as error:
             raise StorageFailed(
-                f"nothing can be stored in {self._directory}: {error.strerror}", f"Let this user own {self._home.path}"
+                f"nothing can be stored in {self._directory}: {error.strerror}",
+                f"Make this user the owner of {self._home.path}",
             ) from error
         return text
 
@@ -125,7 +126,7 @@ class SecretFiles:
         return os.path.join(self._directory, secret_key.preview_name(key, self._kind, text))
 
     def _proof(self, key: bytes, opener_id: str) -> str:
-        """That the file was written under this key: its name shows it only to who knows the secret."""
+        """That the file was written under this key: its name shows it only to programs with the secret."""
         return secret_key.preview_name(key, f"{self._kind} proof", opener_id)
 
 

@@ -80,7 +80,8 @@ class Sessions:
             replace_file(path, json.dumps({**asdict(session), "proof": proof}).encode(), FILE_MODE)
         except OSError as error:
             raise StorageFailed(
-                f"the session cannot be stored in {directory}: {error.strerror}", f"Let this user own {self._home.path}"
+                f"the session cannot be stored in {directory}: {error.strerror}",
+                f"Make this user the owner of {self._home.path}",
             ) from error
         return session, value
 

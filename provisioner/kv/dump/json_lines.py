@@ -147,7 +147,7 @@ class Dump:
         self._stream = stream
         self._first: bytes | None = self._read(1)
         if not self._first:
-            raise DumpInvalid("there is nothing: what should have written a dump has failed", 1)
+            raise DumpInvalid("the dump is empty: the program that should have written it has failed", 1)
         if (document := _parsed(self._first, 1)).keys() >= {"format"}:
             self.header = _header(document)
             self._first = None
@@ -198,7 +198,7 @@ class Dump:
             raise DumpInvalid(f"the dump says that it has {document['end']} entries; there are {count}", number)
         while line := self._read(number := number + 1):
             if not line.isspace():
-                raise DumpInvalid("there is more behind the end of the dump", number)
+                raise DumpInvalid("there is more after the end of the dump", number)
 
 
 def _no_constant(name: str) -> NoReturn:

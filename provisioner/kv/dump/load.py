@@ -177,7 +177,9 @@ class _Load:
         """Whether the batch is full."""
         last = self._rows[-1][0] if self._rows else self.swept
         if self._replace and row[0] <= last:
-            raise DumpInvalid("its key is not behind the one before, as replacing needs it. Load it with --merge", line)
+            raise DumpInvalid(
+                "its key is not after the one before, which --replace requires. Load it with --merge", line
+            )
         try:
             self._into.check(row)
         except KvError as error:

@@ -186,7 +186,7 @@ def _what_is_left(registry: Registry, old: Instance) -> Iterator[str]:
         end_of(old).tidy(old)
         count, where = end_of(old).left(old)
     except StorageFailed as error:  # it is no longer an instance's location: nothing is left to do
-        yield f"the data left in {old.location} cannot be read: {error}"
+        yield f"The data left in {old.location} cannot be read: {error}"
         return
     if count:
         yield f"The old data is kept: {counted(count, 'database')} in {where}"

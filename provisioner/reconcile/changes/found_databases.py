@@ -218,8 +218,8 @@ def app_of(registry: Registry, found: Found) -> App:
     owner = found.owner
     if owner is None:
         raise NotResolved(
-            f"database {found.id} does not say whose it is ({found.stored.where})",
-            f"Name its timeline: provisioner database recover {found.id} --app APP --to BRANCH",
+            f"database {found.id} has no record of its owner ({found.stored.where})",
+            f"Choose its timeline: provisioner database recover {found.id} --app APP --to BRANCH",
         )
     apps = registry.apps()
     for app in apps:

@@ -55,7 +55,7 @@ def recover_instance(registry: Registry, instance: Instance, now: int) -> None:
             stack.enter_context(app_locked(registry, app))
         found = next((item for item in instances.deleted(registry) if item.instance.id == instance.id), None)
         if found is None:
-            raise ProvisionerError(f"instance {instance.slug} is not deleted", "See 'provisioner instance list'")
+            raise ProvisionerError(f"instance {instance.slug} is not deleted", "See: provisioner instance list")
         if observed_time.recoverable_until(registry, found, now) <= now:
             raise ProvisionerError(
                 f"the time to recover {instance.slug} is over",

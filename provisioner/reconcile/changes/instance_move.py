@@ -59,7 +59,7 @@ def turn_back(registry: Registry, instance: Instance, now: int) -> None:
         for app in registry.apps(removed=True):
             settle_moves(registry, app, now)
         if any(moves.on_their_way(registry, app.id) for app in registry.apps(removed=True)):
-            raise ProvisionerError("not every database that was being moved could be let go", "Try again")
+            raise ProvisionerError("not every database could be released from the move", "Try again")
         moves.turn_back(registry, registry.instance_of(instance.id), now)
     failpoints.point("move.turned")
 
@@ -96,7 +96,9 @@ def move(registry: Registry, app: App, database_id: DatabaseId, clock: Clock, he
                 return None
             if (done := _move(registry, app, current, clock, heard)) is not None:
                 return done
-    raise LockTimeout(f"database {found.name} is changed again and again", "Go on: provisioner instance move INSTANCE")
+    raise LockTimeout(
+        f"database {found.name} is changed again and again", "To continue, run: provisioner instance move INSTANCE"
+    )
 
 
 def _to_be_moved(registry: Registry, database_id: DatabaseId) -> Database | None:
@@ -114,7 +116,7 @@ def _to_be_moved(registry: Registry, database_id: DatabaseId) -> Database | None
         state = f"busy ({database.intent})" if database.error is None else f"failed: {database.error}"
         raise NotMoved(
             f"database {database.name} is not moved, because it is {state}",
-            f"See 'provisioner database show {database.name}', then run: provisioner instance move INSTANCE",
+            f"See: provisioner database show {database.name}. Then run: provisioner instance move INSTANCE",
         )
     return database
 

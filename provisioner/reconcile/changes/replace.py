@@ -258,7 +258,7 @@ def _must_have_data(registry: Registry, database: Database) -> Database:
             assert_never(current.state)
     raise ProvisionerError(
         f"database {current.name} is {state}, not connected",
-        f"See 'provisioner database show {current.name}'",
+        f"See: provisioner database show {current.name}",
     )
 
 

@@ -21,7 +21,7 @@ def share(registry: Registry, app: App, timeline: Timeline, databases: Sequence[
             current = registry.database(database.id)
             connected = current is not None and current.status is Status.CONNECTED
             if current is None or not connected or current.intent not in (None, Intent.REPLACE):
-                raise ProvisionerError(f"{database.name} is not connected", "See 'provisioner status'")
+                raise ProvisionerError(f"{database.name} is not connected", "See: provisioner status")
             shares.save_share(registry, Share(timeline.id, database.instance_id, database.id, now))
             aside = [
                 item.kept_until(None) for item in own if item.instance_id == database.instance_id and not item.live

@@ -14,6 +14,6 @@ def must_lead(home: Home) -> None:
     must_be_home(home)
     if os.path.exists(home.follows):
         raise ProvisionerError(
-            f"{home.path} follows another home: what is changed, is changed there",
-            "Run it there; where that home is lost, take over: provisioner home promote",
+            f"{home.path} follows another home and is read-only",
+            "Run this there; if that home is lost, run: provisioner home promote",
         )

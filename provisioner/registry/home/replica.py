@@ -211,12 +211,12 @@ def _identity(path: str) -> tuple[str | None, int]:
 def _must_fit(home: Home, before: Followed | None, sums: dict[str, object]) -> None:
     if sums["version"] != schema_version.VERSION:
         raise ProvisionerError(
-            f"the copy has a registry of version {sums['version']}, ours is {schema_version.VERSION}",
-            "Have the same version of provisioner in both homes",
+            f"the copy has a registry of version {sums['version']}, and this home's is {schema_version.VERSION}",
+            "Use the same version of provisioner in both homes",
         )
     if before is not None and before.sums and before.sums.split(" ")[0] != sums["organization"]:
         raise ProvisionerError(
-            f"the copy is of another organization than the one that {home.path} follows", "Use another home for it"
+            f"the copy is of another home than the one that {home.path} follows", "Use another home for it"
         )
 
 

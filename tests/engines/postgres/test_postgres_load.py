@@ -86,7 +86,7 @@ def test_a_script_runs_nothing_on_this_machine(repo: Path, tmp_path: Path) -> No
 
 def test_the_line_of_a_command_for_psql_is_named(repo: Path) -> None:
     done = loaded(repo, "select 1;\n\n\\! true\n")
-    assert "has a command of psql in line 3, which is not run: \\! true" in done.stderr
+    assert "has a psql command in line 3, which provisioner does not run: \\! true" in done.stderr
     done = loaded(repo, "select 1;\nselect\n1/0;\n")
     assert "failed in line 2: division by zero" in done.stderr
 

@@ -121,7 +121,7 @@ def test_a_table_that_is_locked_keeps_only_its_own_copies_from_being_made(repo: 
         assert provisioner(repo, "reconcile").returncode == 1
         found = database_of(repo, "git-branch/copied")
         assert found["status"] == "error"
-        assert "a program keeps a table locked" in found["error"]
+        assert "a program has kept a table locked" in found["error"]
         provisioner(repo, "assign", "main", "shop", "--new-branch", "empty")
         add_branches(repo, "fresh")
         provisioner(repo, "reconcile")
@@ -129,6 +129,6 @@ def test_a_table_that_is_locked_keeps_only_its_own_copies_from_being_made(repo: 
         for words in (("database", "snapshot", "create", "production"), ("database", "dump", "production", "-o", "x")):
             done = provisioner(repo, *words)
             assert done.returncode == 1
-            assert "a program keeps a table locked" in done.stderr
+            assert "a program has kept a table locked" in done.stderr
     ok(repo, "database", "fix", "--all")
     assert marked(repo, "copied") == "main"

@@ -48,7 +48,7 @@ def test_why_a_server_cannot_be_linked(tmp_path: Path, pg: PgServer) -> None:
         pg.ask("drop owned by humble; drop role humble")
     for url, words in (
         ("mysql://a:b@c/d", "not a URL"),
-        ("postgresql://h/d", "who administers"),
+        ("postgresql://h/d", "needs an administrator's name"),
         (pg.url(), "no file"),
     ):
         done = provisioner(

@@ -95,7 +95,7 @@ def dump(
         note(shown(f"Dumped {counted(entries, 'entry')} of {source.name}"))
     if not found.whole:
         click.echo(
-            "provisioner: a dump over the network has no expiry times, and may miss writes that were made during it",
+            "provisioner: a dump over the network has no expiry times, and may miss writes that happened during it",
             err=True,
         )
 

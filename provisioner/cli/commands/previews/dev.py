@@ -43,7 +43,7 @@ def dev(selectors: Selectors, port: int | None, command: tuple[str, ...]) -> Non
     The URL http://BRANCH.APP.localhost:4580 stays the same; it needs 'provisioner up'. Each worktree has its own.
     """
     if command[0].startswith("-"):
-        raise UsageError(f"'provisioner dev' has no option {command[0]}", "See 'provisioner dev --help'")
+        raise UsageError(f"'provisioner dev' has no option {command[0]}", "See: provisioner dev --help")
     sys.exit(foreground.end_as(_run(selectors, port, list(command))))
 
 
@@ -115,7 +115,7 @@ class _Look:
         elif routed and not _resolves(self._server.host):
             port = address(self._home).port
             line(
-                f"{self._server.host} does not resolve on this machine, which browsers do not mind. For other programs:"
+                f"{self._server.host} does not resolve on this machine. Browsers open it all the same. For other programs:"
                 f" curl --resolve {self._server.host}:{port}:{LOOPBACK} {self._stable}, or send the header Host:"
                 f" {self._server.host} to {LOOPBACK}:{port}"
             )
@@ -123,7 +123,9 @@ class _Look:
     def _explain_silence(self) -> None:
         port = self._server.port
         if answers(port, "::1"):
-            line(f"the command listens on [::1]:{port} only, where the URL does not lead. Let it listen on {LOOPBACK}")
+            line(
+                f"the command listens on [::1]:{port} only, which the URL does not reach. Have it listen on {LOOPBACK}"
+            )
         else:
             line(
                 f"nothing listens on port {port} yet. If the command does not read PORT, use its option, for example:"

@@ -81,9 +81,9 @@ def _is_archive(path: str) -> bool:
         raise ProvisionerError(f"{path} cannot be read: {error.strerror}") from error
     for magic, what, instead in _FOREIGN:
         if start.startswith(magic):
-            raise ProvisionerError(f"{path} is {what}, and not a dump of PostgreSQL's", instead)
+            raise ProvisionerError(f"{path} is {what}, not a dump of PostgreSQL", instead)
     if b"\0" in start:
-        raise ProvisionerError(f"{path} is neither an archive that pg_dump has made nor SQL", _USE)
+        raise ProvisionerError(f"{path} is neither an archive of pg_dump nor SQL", _USE)
     return False
 
 
@@ -95,7 +95,7 @@ def _is_pg_dumps(path: str) -> bool:
         raise ProvisionerError(f"{path} is a damaged tar archive: {error}", _USE) from error
     if "toc.dat" in names:
         return True
-    raise ProvisionerError(f"{path} is a tar archive that pg_dump has not made: it has no toc.dat", _USE)
+    raise ProvisionerError(f"{path} is a tar archive, but not one of pg_dump: it has no toc.dat", _USE)
 
 
 def _run_script(instance: Instance, path: str, target: str, owner: str) -> None:

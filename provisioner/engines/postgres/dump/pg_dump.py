@@ -51,7 +51,7 @@ def _unless_locked_out(session: Session, tag: str, what: str, seconds: float) ->
         if any(now - since.setdefault(process, now) > seconds for process in waiting):
             session.execute(_END, (tag,))
             raise StorageFailed(
-                f"{what} failed: a program keeps a table locked, for longer than {seconds:g} s",
+                f"{what} failed: a program has kept a table locked for longer than {seconds:g} s",
                 "Try again when it has ended its transaction",
             )
 

@@ -42,8 +42,8 @@ def load(session: Session, lines: Iterator[bytes], what: str, install: Install) 
             _run(session, statement, statements, what, install)
     except PsqlCommand as found:
         raise ProvisionerError(
-            f"{what} has a command of psql in line {found.line}, which is not run: {found.text[:80]}",
-            "Remove the line, or make the dump with --format=custom",
+            f"{what} has a psql command in line {found.line}, which provisioner does not run: {found.text[:80]}",
+            "Remove the line, or create the dump with --format=custom",
         ) from found
 
 

@@ -37,7 +37,9 @@ def separate(directory: str) -> str:
             return _made_own(directory, data)
         return _with_own_files(directory, data)
     except OSError as error:
-        raise StorageFailed(f"the server in {directory} cannot be made its own: {error}", "Resolve this") from error
+        raise StorageFailed(
+            f"the server in {directory} cannot be separated from the original: {error}", "Resolve this"
+        ) from error
 
 
 def _made_own(directory: str, data: str) -> str:

