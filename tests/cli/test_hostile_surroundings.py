@@ -176,7 +176,7 @@ SHELL = {
     "a registry that may not be read": 'chmod 000 "$PROVISIONER_HOME/registry.db"; {weak} "$@"',
     "a home that may not be entered": 'chmod 000 "$PROVISIONER_HOME"; {weak} "$@"',
     "a home that may not be written": 'chmod -R a-w "$PROVISIONER_HOME"; {weak} "$@"',
-    "no home directory": 'env -u PROVISIONER_HOME -u XDG_DATA_HOME HOME=/nonexistent/x "$@"',
+    "no home directory": 'env -u PROVISIONER_HOME -u XDG_DATA_HOME HOME=/proc/none/x "$@"',
     "standard input, output and error closed": '"$@" <&- >&- 2>&-',
     "no git": 'PATH=$(dirname "$(command -v provisioner)") "$(command -v provisioner)" "$@"',
 }

@@ -109,7 +109,8 @@ PHRASES = (
         r"(?<!and )… (?:live )?(?:databases|branches|timelines|snapshots|steps)\b", "counted(number, noun): 1 database"
     ),
     _phrase(
-        r"\bsay --|\bGo on\b|\bMake one\b|\bnot here\b|\bto who \w+s\b|\bcannot make\b|\bfor us to\b|, ours (?:…|is\b|are\b)|\bLet this user\b",
+        r"\bsay --|\bGo on\b|\bMake one\b|\bnot here\b|\bto who \w+s\b|\bcannot make\b|\bfor us to\b"
+        r"|, ours (?:…|is\b|are\b)|\bLet this user\b",
         "add --; continue; create one; not installed; to the role that; cannot create; provisioner does not; this one's",
     ),
     _phrase(
