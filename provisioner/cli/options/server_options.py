@@ -96,7 +96,7 @@ PREVIEW_OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--acme-email": {
         "metavar": "EMAIL",
-        "help": "The address for notices from the ACME authority. With --tls-cert, it certifies hosts that the files do not name.",
+        "help": "The address for the ACME authority's notices. With --tls-cert, it certifies hosts that the files do not name.",
     },
     "--acme-directory": {"metavar": "URL", "help": "Use this ACME authority instead of Let's Encrypt."},
     "--acme-roots": {
