@@ -49,6 +49,22 @@ def test_a_revision_that_is_not_healthy_gets_no_request(world: PreviewWorld) -> 
     assert "exit code 3" in document["app_error"]
 
 
+def test_requests_get_what_is_deployed_instead_of_what_they_waited_for(world: PreviewWorld) -> None:
+    slow = f"import time\ntime.sleep(2)\nTEXT = 'slow'\n{SERVER}"
+    (world.clone / "server.py").write_text(slow)
+    world.push("login", message="slow")
+    ok(world.bare, "var", "set", "GREETING=ahoy")  # starts it again
+    until(lambda: "app starts again" in world.running.log.read_text())
+    answers = list[tuple[int, str]]()
+    asker = threading.Thread(target=lambda: answers.append(world.get("login.shop.localhost")))
+    asker.start()
+    (world.clone / "server.py").write_text(slow.replace("'slow'", "'next'"))
+    world.push("login", message="next")
+    asker.join()
+    ((code, body),) = answers
+    assert code == 200, body
+
+
 def test_no_request_fails_while_a_revision_is_replaced(world: PreviewWorld) -> None:
     world.push("login", "one")
     over, failures, texts = threading.Event(), list[object](), list[str]()
@@ -70,6 +86,8 @@ def test_no_request_fails_while_a_revision_is_replaced(world: PreviewWorld) -> N
     try:
         for text in ("two", "three"):
             world.push("login", text)
+            (world.clone / "server.py").write_text("import time; time.sleep(0.2); raise SystemExit(3)")
+            assert "failed: start failed" in world.push("login", message="broken")
             until(lambda text=text: bool(texts) and texts[-1] == text)  # type: ignore[misc]
     finally:
         over.set()

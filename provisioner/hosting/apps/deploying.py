@@ -9,6 +9,7 @@ from provisioner.hosting.apps.context import HostingContext, fresh
 from provisioner.hosting.apps.messages import BuildEnded, DeploymentTask, LookAtApp
 from provisioner.hosting.apps.processes import TimelineApp
 from provisioner.hosting.apps.serving import Serving
+from provisioner.hosting.apps.waiting import keep_waiting
 from provisioner.hosting.deployments.building import Superseded, build
 from provisioner.hosting.deployments.cleaning import has_files
 from provisioner.hosting.deployments.due import Wanted, is_connected, pre_deploy_failure
@@ -68,8 +69,7 @@ class DeploymentController:
         item.tasks.pop(task.deployment.id, None)
         if ended.superseded or task.stop.is_set():
             advance(registry, task.deployment, DeploymentState.CUT_OFF, "a newer revision came, or it was stopped")
-            for future in item.waiting.pop(task.deployment.id, ()):
-                item.waiting.setdefault("", []).append(future)
+            keep_waiting(registry, item, task.deployment.id)
         elif ended.failure:
             with registry.change():
                 failed = advance(registry, task.deployment, DeploymentState.FAILED, ended.failure)
@@ -93,8 +93,7 @@ class DeploymentController:
         failpoints.point("hosting.intended")
         task = DeploymentTask(hosted, deployment)
         item.tasks[deployment.id] = task
-        for future in item.waiting.pop("", ()):
-            item.waiting.setdefault(deployment.id, []).append(future)
+        item.wait_for(deployment.id)
         self._context.builds.submit(self._build, task)
 
     def _build(self, task: DeploymentTask) -> None:

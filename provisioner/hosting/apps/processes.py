@@ -40,6 +40,11 @@ class TimelineApp:
     crowded_since: float | None = None
     ending: int = 0
 
+    def wait_for(self, deployment_id: str) -> None:
+        """Those that wait for what comes next wait for this deployment."""
+        if waiting := self.waiting.pop("", None):
+            self.waiting.setdefault(deployment_id, []).extend(waiting)
+
     def answer(self, deployment_id: str, woken: Woken) -> None:
         """Answer those who wait for a deployment."""
         for future in self.waiting.pop(deployment_id, ()):

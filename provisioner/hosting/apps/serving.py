@@ -12,9 +12,11 @@ from provisioner.core.host_names import revision_label
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
 from provisioner.core.ids import AppId
 from provisioner.hosting.apps.context import HostingContext, fresh
+from provisioner.hosting.apps.draining import drain
 from provisioner.hosting.apps.messages import DeploymentTask, LookAtApp, StartEnded
 from provisioner.hosting.apps.processes import TimelineApp
 from provisioner.hosting.apps.uses import AppUses, is_idle
+from provisioner.hosting.apps.waiting import keep_waiting
 from provisioner.hosting.deployments.cleaning import clean
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_log, reach
 from provisioner.hosting.deployments.records import StepFailed, advance, record_event, set_state, step
@@ -26,8 +28,6 @@ from provisioner.registry.store import Registry
 from provisioner.runs.output import last_lines
 from provisioner.system import failpoints
 
-DRAIN_SECONDS = 30.0  # for a replaced process to answer its requests
-SETTLE_SECONDS = 1.0  # until no request can be on its way to a process that no longer has a route
 TAIL_LINES = 20
 RETRY_SECONDS = 5
 ROOM_SECONDS = 1.0  # between two looks for room for an app
@@ -47,6 +47,8 @@ class Serving:
 
     def begin(self, registry: Registry, item: TimelineApp, deployment: Deployment, *, serves: bool) -> None:
         """Begin to start it, or try again later if as many processes run as may, or if it has only just ended."""
+        if serves:
+            item.wait_for(deployment.id)
         if deployment.id in item.tasks:
             return
         ready = deployment.state is DeploymentState.READY
@@ -91,7 +93,7 @@ class Serving:
         if task.stop.is_set():
             if running is not None:
                 self._context.ends.submit(running.service.stop, STOP_SECONDS)
-            item.answer(task.deployment.id, AppsBusy(RETRY_SECONDS))
+            keep_waiting(registry, item, task.deployment.id)
             if task.deployment.state is not DeploymentState.READY:
                 advance(registry, task.deployment, DeploymentState.CUT_OFF, "a newer revision came, or it was stopped")
         elif running is None:
@@ -152,7 +154,8 @@ class Serving:
         record_event(registry, item.hosted, "timeline.healthy", deployment.revision)
         self._context.log("info", "app runs", app=item.hosted.app.slug, host=self._context.host(item.hosted))
         if before != deployment.id and (old := item.running.pop(before, None)) is not None:
-            self._context.ends.submit(self._drain, old)
+            self._context.ends.submit(drain, self._context, old)
+        item.answer("", AppRunning(running.port))
         clean(registry, item.hosted, deployment.id, set(item.running) | set(item.tasks))
 
     def fail(self, registry: Registry, item: TimelineApp, deployment: Deployment) -> None:
@@ -208,21 +211,22 @@ class Serving:
 
     def _compare(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
         """Start an app again whose variables have changed: its credentials, where its data is, or what a person set."""
-        hosted = fresh(registry, item.hosted)
+        hosted, deployment = fresh(registry, item.hosted), hosting.deployment(registry, running.deployment_id)
+        if deployment is None:
+            return
         try:
             changed = digest(reach(registry, hosted, deploying=True)) != running.environment
         except ProvisionerError:  # its databases are not connected now: the next look compares again
             return
         state = hosting.hosted(registry, hosted.timeline.id)
-        deployment = hosting.deployment(registry, running.deployment_id)
-        if not changed or item.tasks or state is None or deployment is None:
+        if not changed or item.tasks or state is None:
             return
         self._context.log(
             "info", "app starts again: its environment changed", app=hosted.app.slug, host=self._context.host(hosted)
         )
         del item.running[running.deployment_id]
         self.unroute(running)
-        self._context.ends.submit(self._drain, running)
+        self._context.ends.submit(drain, self._context, running)
         self.begin(registry, item, deployment, serves=state.active == deployment.id)
 
     def check(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
@@ -245,7 +249,7 @@ class Serving:
         failpoints.point("hosting.unrouted")
         if not item.running:
             set_state(registry, item.hosted, AppState.SLEEPING)
-        self._context.ends.submit(self._drain, running)
+        self._context.ends.submit(drain, self._context, running)
 
     def _make_room(self, registry: Registry) -> bool:
         """Put the app to sleep that was used the longest ago, if there is one that is not in use."""
@@ -288,11 +292,3 @@ class Serving:
         for host, port in self._context.routes.all().items():
             if port == running.port:
                 self._context.routes.clear(host)
-
-    def _drain(self, running: RunningApp) -> None:
-        """In a thread of the pool: wait until its requests are answered, then end it."""
-        deadline = time.monotonic() + DRAIN_SECONDS
-        self._context.stopping.wait(SETTLE_SECONDS)
-        while time.monotonic() < deadline and not self._context.stopping.is_set() and connections({running.port}):
-            self._context.stopping.wait(0.2)
-        running.service.stop(STOP_SECONDS)

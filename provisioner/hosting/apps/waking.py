@@ -47,7 +47,7 @@ class Waking:
             message.woken.set_result(AppRunning(active.port))
             return
         found = wanted_of(registry, item.hosted)
-        under_way = next((task for task in item.tasks.values() if task.serves), None)
+        under_way = next((task for task in item.tasks.values() if task.serves and not task.stop.is_set()), None)
         if under_way is not None:
             item.waiting.setdefault(under_way.deployment.id, []).append(message.woken)
         elif (usable := self._usable(registry, site, found)) is not None:
