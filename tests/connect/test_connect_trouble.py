@@ -14,7 +14,7 @@ from kv_server import Made, Served
 from support import until
 
 from provisioner.connect.server import auth, request_body
-from provisioner.connect.server.open_databases import OpenDatabases
+from provisioner.connect.server.databases.open_databases import OpenDatabases
 from provisioner.connect.server.quickack import QuickAck
 from provisioner.core.errors import StorageFailed
 from provisioner.kv import Kv, open_kv
@@ -84,7 +84,7 @@ def test_a_write_on_which_the_server_stumbles_is_uncertain_and_a_read_failed(
     made = server.database()
     with opened(made) as kv, caplog.at_level(logging.CRITICAL, "provisioner.connect"):
         kv.set(("a",), 1)
-        from provisioner.connect.server import app, decode
+        from provisioner.connect.server import data_path, decode
 
         def stumble(*_: object) -> bytes:
             raise RuntimeError("not foreseen")
@@ -92,7 +92,7 @@ def test_a_write_on_which_the_server_stumbles_is_uncertain_and_a_read_failed(
         monkeypatch.setattr(decode, "write_answer", stumble)
         with pytest.raises(Uncertain, match="may have been written or not"):
             kv.set(("a",), 2)
-        monkeypatch.setattr(app, "read_answer", stumble)
+        monkeypatch.setattr(data_path, "read_answer", stumble)
         with pytest.raises(StoreFailed, match="422"):
             kv.get(("a",))
         monkeypatch.undo()

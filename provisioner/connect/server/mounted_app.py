@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from provisioner.connect.server.databases.open_databases import OpenDatabases
 from provisioner.connect.server.metrics import Metrics
-from provisioner.connect.server.open_databases import OpenDatabases
 from provisioner.connect.server.options import Options
 from provisioner.system.home import Home
 

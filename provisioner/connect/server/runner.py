@@ -22,10 +22,10 @@ import uvloop
 from provisioner.connect.server.app import ConnectServer
 from provisioner.connect.server.auth import Authenticator
 from provisioner.connect.server.connections import ConnectionLimits, Connections
+from provisioner.connect.server.databases.open_databases import OpenDatabases
 from provisioner.connect.server.listener import http_server, listening
 from provisioner.connect.server.metrics import Metrics
 from provisioner.connect.server.mounted_app import MakeSite, ServerContext
-from provisioner.connect.server.open_databases import OpenDatabases
 from provisioner.connect.server.options import Options, checked
 from provisioner.connect.server.tokens import BUSY_SECONDS, Access
 from provisioner.core.clock import now_ms

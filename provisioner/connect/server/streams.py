@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from provisioner.connect.protocol.http_errors import UNAVAILABLE, Refused
 from provisioner.connect.server.auth import Authenticator
-from provisioner.connect.server.open_databases import OpenDatabase, OpenDatabases
+from provisioner.connect.server.databases.open_database import OpenDatabase
+from provisioner.connect.server.databases.open_databases import OpenDatabases
 from provisioner.connect.server.watch_stream import Frame, Subscribe, WatchStream
 from provisioner.core.errors import ProvisionerError
 from provisioner.kv.errors import Closed, KvError

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
+from provisioner.connect.server.databases.open_database import OpenDatabase
 from provisioner.connect.server.decode import KEEP_ALIVE, watch_frame
-from provisioner.connect.server.open_databases import OpenDatabase
 from provisioner.kv.client.async_bridge import AsyncBridge, waker
 from provisioner.kv.errors import Closed
 from provisioner.kv.model import ReadRange

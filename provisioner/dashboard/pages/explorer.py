@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from provisioner.connect.server.open_databases import CACHE_KIB
+from provisioner.connect.server.databases.open_databases import CACHE_KIB
 from provisioner.core.errors import NotResolved
 from provisioner.dashboard.pages.database import found, heading
 from provisioner.dashboard.pages.database_rows import database_of

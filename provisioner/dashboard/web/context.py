@@ -15,7 +15,8 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from provisioner.connect.server.open_databases import OpenDatabase, OpenDatabases
+from provisioner.connect.server.databases.open_database import OpenDatabase
+from provisioner.connect.server.databases.open_databases import OpenDatabases
 from provisioner.connect.server.options import Options
 from provisioner.connect.server.rate_limit import RateLimiter
 from provisioner.core.clock import now_ms

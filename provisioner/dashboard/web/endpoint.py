@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from provisioner.connect.protocol.http_errors import CONFLICT, UNAVAILABLE, Refused
-from provisioner.connect.server.open_databases import OpenDatabase
+from provisioner.connect.server.databases.open_database import OpenDatabase
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import LockTimeout, ProvisionerError
 from provisioner.core.ids import DatabaseId

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from provisioner.connect.protocol.http_errors import CONFLICT, NOT_FOUND, UNAVAILABLE, Refused
-from provisioner.connect.server.availability import refusal
+from provisioner.connect.server.databases.availability import refusal
+from provisioner.connect.server.databases.open_database import OpenDatabase
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import FileLocation
 from provisioner.core.errors import StorageFailed
@@ -20,7 +21,7 @@ from provisioner.engines.open_store import open_store
 from provisioner.kv.client.async_bridge import AsyncBridge
 from provisioner.kv.client.read_coalescing import ReadCoalescer
 from provisioner.kv.errors import Busy, KvError, Unreachable
-from provisioner.kv.local_store import DirectStore, ReadTransaction, Replicated, Row
+from provisioner.kv.local_store import DirectStore, Replicated, Row
 from provisioner.kv.model import ReadRange
 from provisioner.registry.locations import DatabaseLocation, place_of, places_of
 from provisioner.registry.store import Registry
@@ -36,64 +37,6 @@ REST_SECONDS: Final = 5
 CACHE_KIB: Final = 500  # more makes reads no faster, for the system has the file in memory
 EVICTED_PART: Final = 20  # of those that are open, at a time
 COLLECT_SECONDS: Final = 60  # what other processes wrote may expire unheard of for so long
-
-
-class OpenDatabase:
-    """An open one. `users` are the requests that have it in their hands, `watchers` what to call to end each watch.
-    `light`: its last long answer took almost no time, so the next one does not need a thread."""
-
-    __slots__ = (
-        "due",
-        "ended",
-        "eventual",
-        "id",
-        "light",
-        "pinned",
-        "place",
-        "reads",
-        "store",
-        "timer",
-        "used",
-        "users",
-        "watchers",
-        "work",
-    )
-
-    def __init__(
-        self, database_id: DatabaseId, place: DatabaseLocation, store: DirectStore, work: AsyncBridge, used: int
-    ) -> None:
-        self.id = database_id
-        self.place = place
-        self.store = store
-        self.work = work
-        self.used = used
-        self.users = 0
-        self.light = False
-        self.pinned: ReadTransaction | None = None
-        self.reads: ReadCoalescer[list[Row]] | None = None
-        self.eventual: ReadCoalescer[tuple[list[Row], bool]] | None = None
-        self.watchers: set[Callable[[], None]] = set()
-        self.ended: Refused | None = None
-        self.due: int | None = None
-        self.timer: asyncio.TimerHandle | None = None
-
-    def rows(self, ranges: Sequence[ReadRange], loop: asyncio.AbstractEventLoop, crowded: bool) -> list[list[Row]]:
-        """Read at once. In a crowd, all who read in one turn of the loop see one state, which is cheaper.
-
-        No callback reports the past: the state ends by a callback that is scheduled before it starts. Callbacks run in the
-        order in which they were planned, so who reads in this state had come before it began.
-        """
-        if self.pinned is None:
-            if not crowded:
-                return self.store.rows(ranges)
-            loop.call_soon(self._end_snapshot)
-            self.pinned = self.store.pinned()
-        return self.pinned.rows(ranges)
-
-    def _end_snapshot(self) -> None:
-        if self.pinned is not None:
-            self.pinned.close()
-            self.pinned = None
 
 
 class OpenDatabases:
