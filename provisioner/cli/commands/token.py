@@ -38,7 +38,7 @@ from provisioner.core.model import App, Scope, Status, Token
 from provisioner.dashboard.web import session_files
 from provisioner.environment.resolve import Selectors
 from provisioner.hosting.router.access import PreviewAccess
-from provisioner.hosting.router.configuration import BYPASS
+from provisioner.hosting.router.names import BYPASS
 from provisioner.operations import documents, lookup
 from provisioner.operations.home import credentials
 from provisioner.operations.target import all_used, only_one

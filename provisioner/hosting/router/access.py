@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from provisioner.core.ids import TokenId
 from provisioner.core.model import Scope
-from provisioner.hosting.router.configuration import OWN
+from provisioner.hosting.router.names import OWN
 from provisioner.hosting.router.secret_files import Opener, SecretFiles
 from provisioner.hosting.router.sessions import Session, Sessions
 from provisioner.hosting.router.waking import Site

@@ -7,7 +7,7 @@ import os
 import socket
 
 from provisioner.core.errors import StorageFailed
-from provisioner.hosting.router.configuration import ADMIN_SOCKET
+from provisioner.hosting.router.names import ADMIN_SOCKET
 
 _SECONDS = 10.0
 _LONGEST_REASON = 400

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 
 from provisioner.core.host_names import is_host_name
-from provisioner.hosting.router.configuration import DATA, LOG
+from provisioner.hosting.router.names import DATA, LOG
 from provisioner.system.home import Home
 
 _LATEST = 1 << 20  # bytes of the log that are read

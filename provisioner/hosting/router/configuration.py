@@ -13,43 +13,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, assert_never
+from typing import assert_never
 
-from provisioner.hosting.router.cookies import COOKIE, IN_REQUEST, SET_DOMAIN, SET_OURS, cookie_pattern
+from provisioner.hosting.router.caddy_errors import error_routes, plain_text
+from provisioner.hosting.router.caddy_proxies import Json, app, asking, gateway, invoke, subroute
+from provisioner.hosting.router.cookies import cookie_pattern
+from provisioner.hosting.router.names import (
+    ADMIN_SOCKET,
+    CLIENT,
+    DATA,
+    FAILED,
+    HOST,
+    KNOWN,
+    LOG,
+    METHOD,
+    OWN,
+    SCHEME,
+    SESSIONS,
+    UPSTREAM,
+    URI,
+)
 from provisioner.hosting.router.options import Acme, CertificateFiles, LocalAuthority, NoTls, RouterOptions
 from provisioner.hosting.routes import CLOSED, LOOPBACK, OPEN
-
-OWN = "/.provisioner"  # paths below it are the router's on every host
-
-ASK, KNOWN = "/ask", "/known"  # paths that only the router itself asks the gateway for
-ASK_AGAIN = 570  # a status between the two: this daemon ends, and the next one is to be asked
-
-GATEWAY_SOCKET = "gateway.sock"
-ADMIN_SOCKET = "admin.sock"
-SESSIONS = "sessions"
-DATA = "data"
-LOG = "caddy.log"
-
-BYPASS = "X-Provisioner-Bypass"
-UPSTREAM = "X-Provisioner-Upstream"
-HOST, CLIENT, SCHEME, METHOD, URI, FAILED = (
-    f"X-Provisioner-{name}" for name in ("Host", "Client", "Scheme", "Method", "Uri", "Failed")
-)
 
 _HEADER_BYTES = 65_536
 _HTTPS = 443
 _HEADER_SECONDS = "30s"
 _IDLE_SECONDS = "2m"
 _STOP_SECONDS = "5s"
-# Servers close idle connections after 5 s (Node, uvicorn) or 2 s (gunicorn). A request that meets this is lost if it
-# cannot be repeated, so the router closes them first.
-_APP_IDLE = "1500ms"
-_APP_CONNECTIONS = 256
-_DIAL = "3s"
-# Answers without a length are passed on as they come, for example events; this is for those with one.
-_FLUSH = "20ms"
 _FIRST_TRY, _SECOND_TRY = "1s", "5s"
-_GATEWAY_TRIES, _GATEWAY_PAUSE = 200, "50ms"  # while a daemon starts again
 _FORM_BYTES = 16_384
 _HOST_PATTERN = r"^[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?$"
 _FORWARDED = [
@@ -66,12 +58,8 @@ _NO_UPGRADE_TO_HTTP_2 = {
     "match": [{"header": {"Http2-Settings": ["*"]}}],
     "handle": [{"handler": "headers", "request": {"delete": ["Upgrade", "Http2-Settings"]}}],
 }
-_NO_APP, _NO_GATEWAY = "^dial tcp ", f"^dial unix |{GATEWAY_SOCKET}"  # how Go words it
-_NEVER: list[dict[str, Any]] = [{"not": [{}]}]
 
 _LISTENER, _PLAIN, _ASKING, _ASKING_PORT = "ROUTER_LISTENER_", "ROUTER_PLAIN_", "ROUTER_ASKING", "ROUTER_ASKING_PORT"
-
-Json = dict[str, Any]
 
 
 def environment(listeners: Sequence[int], plain: Sequence[int], asking: int, asking_port: int) -> dict[str, str]:
@@ -117,13 +105,13 @@ def _server(options: RouterOptions) -> Json:
         "max_header_bytes": _HEADER_BYTES,
         "enable_full_duplex": True,
         "named_routes": {
-            "app": {"handle": _app(options, _FIRST_TRY)},
-            "patient": {"handle": _app(options, _SECOND_TRY)},
-            "gateway": {"handle": [_WITHOUT_VIA, _asking("app")]},
-            "again": {"handle": [_WITHOUT_VIA, _asking("patient")]},
+            "app": {"handle": app(options, _FIRST_TRY)},
+            "patient": {"handle": app(options, _SECOND_TRY)},
+            "gateway": {"handle": [_WITHOUT_VIA, asking("app")]},
+            "again": {"handle": [_WITHOUT_VIA, asking("patient")]},
         },
         "routes": _routes(options),
-        "errors": {"routes": _errors()},
+        "errors": {"routes": error_routes()},
     }
     if options.trusted_proxies:
         server["trusted_proxies"] = {"source": "static", "ranges": list(options.trusted_proxies)}
@@ -136,17 +124,17 @@ def _server(options: RouterOptions) -> Json:
 def _routes(options: RouterOptions) -> list[Json]:
     own = {
         "match": [{"path": [OWN, f"{OWN}/*"]}],
-        "handle": [{"handler": "request_body", "max_size": _FORM_BYTES}, _WITHOUT_VIA, _gateway()],
+        "handle": [{"handler": "request_body", "max_size": _FORM_BYTES}, _WITHOUT_VIA, gateway()],
         "terminal": True,
     }
     named = {
         "match": [{"header_regexp": {"Host": {"pattern": _HOST_PATTERN}}}],
-        "handle": [_subroute([_to_app(OPEN), _with_session(options)])],
+        "handle": [subroute([_to_app(OPEN), _with_session(options)])],
     }
     strip: Json = {"handler": "headers", "response": {"delete": ["Server"]}}
     ours = [HOST, CLIENT, SCHEME, METHOD, URI, FAILED, UPSTREAM]
     strip["request"] = {"delete": ours if options.trusted_proxies else [*_FORWARDED, *ours]}
-    return [{"handle": [strip]}, _NO_UPGRADE_TO_HTTP_2, own, named, {"handle": [_invoke("gateway")]}]
+    return [{"handle": [strip]}, _NO_UPGRADE_TO_HTTP_2, own, named, {"handle": [invoke("gateway")]}]
 
 
 def _to_app(kind: str) -> Json:
@@ -165,7 +153,7 @@ def _to_app(kind: str) -> Json:
                 }
             }
         ],
-        "handle": [{"handler": "vars", "to": "{http.matchers.file.relative}"}, _invoke("app")],
+        "handle": [{"handler": "vars", "to": "{http.matchers.file.relative}"}, invoke("app")],
         "terminal": True,
     }
 
@@ -182,150 +170,8 @@ def _with_session(options: RouterOptions) -> Json:
 def _nested(matchers: Sequence[Json], routes: list[Json]) -> Json:
     """Matchers one after the other: those of one set are looked at in no order."""
     for matcher in reversed(matchers):
-        routes = [{"match": [matcher], "handle": [_subroute(routes)]}]
+        routes = [{"match": [matcher], "handle": [subroute(routes)]}]
     return routes[0]
-
-
-def _app(options: RouterOptions, patience: str) -> list[Json]:
-    """To the address in the variable `to`, ``/<ip>:<port>``. Only a connection that could not be made is tried again."""
-    rewritten = {"Set-Cookie": [{"search_regexp": pattern, "replace": ""} for pattern in (SET_OURS, SET_DOMAIN)]}
-    ours: Json = {"match": [{"header": {"Cookie": [f"*{COOKIE}*"]}}], "handle": [_subroute(_without_our_cookie())]}
-    proxy = {
-        "handler": "reverse_proxy",
-        "upstreams": [{"dial": "tcp{http.vars.to}"}],
-        "flush_interval": _FLUSH,
-        "transport": {
-            "protocol": "http",
-            "compression": False,
-            "dial_timeout": _DIAL,
-            "keep_alive": {
-                "idle_timeout": _APP_IDLE,
-                "max_idle_conns_per_host": _APP_CONNECTIONS,
-                "probe_interval": "30s",
-            },
-        },
-        "load_balancing": {"try_duration": patience, "try_interval": "20ms", "retry_match": _NEVER},
-        **_proxies(options),
-    }
-    # Not in the proxy itself: it does not rewrite the headers of an upgrade to WebSocket.
-    headers = {
-        "handler": "headers",
-        "request": {"delete": [BYPASS]},
-        "response": {"deferred": True, "delete": ["Via"], "replace": rewritten},
-    }
-    return [_subroute([ours, {"handle": [headers, proxy]}])]
-
-
-def _without_our_cookie() -> list[Json]:
-    replaced = {"Cookie": [{"search_regexp": IN_REQUEST, "replace": ""}]}
-    return [
-        {"handle": [{"handler": "headers", "request": {"replace": replaced}}]},
-        {
-            "match": [{"header": {"Cookie": [""]}}],
-            "handle": [{"handler": "headers", "request": {"delete": ["Cookie"]}}],
-        },
-    ]
-
-
-def _gateway(**more: Any) -> Json:
-    """To the daemon. What the client may not say itself is set here."""
-    said = {
-        HOST: ["{http.request.hostport}"],
-        CLIENT: ["{http.request.remote.host}"],
-        SCHEME: ["{http.request.scheme}"],
-        METHOD: ["{http.request.method}"],
-        URI: ["{http.request.orig_uri}"],
-        FAILED: ["{http.vars.failed}"],
-    }
-    return {
-        "handler": "reverse_proxy",
-        "upstreams": [{"dial": f"unix/{GATEWAY_SOCKET}"}],
-        "headers": {"request": {"set": said, "delete": ["Via"]}, "response": {"delete": ["Server"]}},
-        "load_balancing": {"retries": _GATEWAY_TRIES, "try_interval": _GATEWAY_PAUSE, "retry_match": _NEVER},
-        "transport": {"protocol": "http", "compression": False, "keep_alive": {"max_idle_conns_per_host": 64}},
-        **more,
-    }
-
-
-def _asking(then: str) -> Json:
-    """Ask the gateway, without the body; it names an address, to which the request itself goes, or has an answer."""
-    asking = _gateway(
-        rewrite={"method": "GET", "uri": f"{ASK}?"},
-        handle_response=[
-            {
-                "match": {"headers": {UPSTREAM: ["*"]}},
-                "routes": [
-                    {
-                        "handle": [
-                            {"handler": "vars", "to": f"/{{http.reverse_proxy.header.{UPSTREAM}}}"},
-                            _invoke(then),
-                        ]
-                    }
-                ],
-            }
-        ],
-    )
-    # Asking changes nothing, so it is done again whatever happened to the daemon, however long it has taken.
-    cut_off = f"{{http.reverse_proxy.is_transport_error}} == true || {{http.reverse_proxy.status_code}} == {ASK_AGAIN}"
-    asking["load_balancing"]["retry_match"] = [{"expression": cut_off}]
-    asking["headers"]["request"]["delete"] = [
-        *("Via", "Upgrade", "Connection", "Content-Length", "Content-Type", "Expect", "Transfer-Encoding"),
-        *("Sec-Websocket-*", "Range", "If-*", "Te", "Trailer"),
-    ]
-    return asking
-
-
-def _errors() -> list[Json]:
-    """An app that can no longer be reached: ask the gateway for it once. Without a gateway, answer with the error."""
-    again = {"handler": "subroute", "routes": [{"handle": [_invoke("again")]}], "errors": {"routes": _texts()}}
-    return [
-        {
-            "match": [{"vars_regexp": {"{http.error.message}": {"pattern": _NO_APP}}}],
-            "handle": [{"handler": "vars", "failed": "{http.vars.to}"}, again],
-            "terminal": True,
-        },
-        *_texts(),
-    ]
-
-
-def _texts() -> list[Json]:
-    ended = "The app did not answer: its connection ended. See its log: provisioner logs"
-    down = "The provisioner daemon is not running. Start it, then try again: provisioner up"
-    return [
-        _said(_NO_APP, 503, "The app cannot be reached. See its log: provisioner logs"),
-        _said(_NO_GATEWAY, 503, down),
-        {
-            "match": [{"vars": {"{http.error.status_code}": ["502", "504"]}}],
-            "handle": [_text(502, ended)],
-            "terminal": True,
-        },
-        {"handle": [_text("{http.error.status_code}", "{http.error.status_code} {http.error.status_text}")]},
-    ]
-
-
-def _said(pattern: str, status: int, text: str) -> Json:
-    return {
-        "match": [{"vars_regexp": {"{http.error.message}": {"pattern": pattern}}}],
-        "handle": [_text(status, text)],
-        "terminal": True,
-    }
-
-
-def _text(status: int | str, text: str) -> Json:
-    headers = {"Content-Type": ["text/plain; charset=utf-8"], "Cache-Control": ["no-store"], "Retry-After": ["2"]}
-    return {"handler": "static_response", "status_code": status, "headers": headers, "body": f"{text}\n"}
-
-
-def _invoke(name: str) -> Json:
-    return {"handler": "invoke", "name": name}
-
-
-def _subroute(routes: list[Json]) -> Json:
-    return {"handler": "subroute", "routes": routes}
-
-
-def _proxies(options: RouterOptions) -> Json:
-    return {"trusted_proxies": list(options.trusted_proxies)} if options.trusted_proxies else {}
 
 
 def _certificates(options: RouterOptions) -> Json:
@@ -392,17 +238,17 @@ def _plain(options: RouterOptions) -> Json:
         "read_header_timeout": _HEADER_SECONDS,
         "idle_timeout": _IDLE_SECONDS,
         "max_header_bytes": _HEADER_BYTES,
-        "routes": [named, {"handle": [_text(400, "Bad request")]}],
+        "routes": [named, {"handle": [plain_text(400, "Bad request")]}],
     }
 
 
 def _permission() -> Json:
     """Caddy asks over TCP only; this leads to the gateway, with nothing else behind it."""
-    ask = _gateway(rewrite={"method": "GET", "uri": f"{KNOWN}?{{http.request.uri.query}}"})
+    ask = gateway(rewrite={"method": "GET", "uri": f"{KNOWN}?{{http.request.uri.query}}"})
     return {
         "listen": [f"fd/{{env.{_ASKING}}}"],
         "protocols": ["h1"],
         "automatic_https": {"disable": True},
         "routes": [{"handle": [ask]}],
-        "errors": {"routes": [{"handle": [_text(503, "The provisioner daemon is not running.")]}]},
+        "errors": {"routes": [{"handle": [plain_text(503, "The provisioner daemon is not running.")]}]},
     }

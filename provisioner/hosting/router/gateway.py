@@ -27,8 +27,8 @@ from provisioner.core.host_names import is_host_name
 from provisioner.hosting.router import answers, inquiry
 from provisioner.hosting.router.access import PreviewAccess
 from provisioner.hosting.router.answers import GatewayAnswer
-from provisioner.hosting.router.configuration import ASK, ASK_AGAIN, GATEWAY_SOCKET, KNOWN, OWN, UPSTREAM
 from provisioner.hosting.router.inquiry import Inquiry
+from provisioner.hosting.router.names import ASK, ASK_AGAIN, GATEWAY_SOCKET, KNOWN, OWN, UPSTREAM
 from provisioner.hosting.router.pending import MOST, Full, Pending
 from provisioner.hosting.router.sign_in import SignIn
 from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy, NoSuchApp, Site, Waker, Woken

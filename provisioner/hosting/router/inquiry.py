@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from provisioner.core.host_names import is_host_name
-from provisioner.hosting.router.configuration import BYPASS, CLIENT, FAILED, HOST, METHOD, SCHEME, URI
+from provisioner.hosting.router.names import BYPASS, CLIENT, FAILED, HOST, METHOD, SCHEME, URI
 
 _SAFE_METHODS = ("GET", "HEAD")
 _LONGEST_PATH = 8192

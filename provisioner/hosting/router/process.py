@@ -21,8 +21,9 @@ from typing import Any
 from provisioner.core.errors import ProvisionerError, StorageFailed
 from provisioner.hosting.router import admin
 from provisioner.hosting.router.binary import caddy, version_mark
-from provisioner.hosting.router.configuration import DATA, SESSIONS, configuration, environment
+from provisioner.hosting.router.configuration import configuration, environment
 from provisioner.hosting.router.listeners import listening
+from provisioner.hosting.router.names import DATA, SESSIONS
 from provisioner.hosting.router.options import CertificateFiles, RouterOptions
 from provisioner.hosting.routes import CLOSED, LOOPBACK, OPEN
 from provisioner.system.atomic_file import replace_file

@@ -20,8 +20,8 @@ from typing import Any
 from provisioner.core.errors import StorageFailed
 from provisioner.core.host_names import is_host_name
 from provisioner.core.ids import TokenId
-from provisioner.hosting.router.configuration import SESSIONS
 from provisioner.hosting.router.cookies import VALUE, cookie_name
+from provisioner.hosting.router.names import SESSIONS
 from provisioner.system import secret_key
 from provisioner.system.atomic_file import replace_file
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home

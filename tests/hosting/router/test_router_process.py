@@ -129,7 +129,7 @@ def test_requests_that_wait_for_an_app_outlive_a_restart_of_the_daemon(own: Worl
 def test_without_a_daemon_running_apps_are_reached_and_for_others_it_is_said(
     own: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("provisioner.hosting.router.configuration._GATEWAY_TRIES", 3)
+    monkeypatch.setattr("provisioner.hosting.router.caddy_proxies._GATEWAY_TRIES", 3)
     own.start()
     own.stop(keep_router=True)
     assert answers(own)
