@@ -14,7 +14,7 @@ from contextlib import suppress
 from glob import glob
 
 from provisioner.core.errors import StorageFailed
-from provisioner.engines.postgres.embedded import cleanup, server
+from provisioner.engines.postgres.embedded import account, cleanup, server
 from provisioner.engines.protocol import location
 from provisioner.engines.protocol.location import PASSWORD_FILE, PORT_FILE
 from provisioner.system.atomic_file import replace_file, sync_file_system
@@ -62,12 +62,12 @@ def _with_own_files(directory: str, data: str) -> str:
     What an attempt that was cut off has copied is not deleted: nothing says that it is not the original's.
     """
     if not os.path.exists(os.path.join(data, "PG_VERSION")):
-        _lead_to(directory, server.new_place())
+        _lead_to(directory, account.new_place())
         return f"the files of the server in {directory} are not on this machine, so its databases cannot be used"
     _must_rest(directory, data)
     before = _control(data)
-    place = server.new_place()
-    server.make_place(place, directory)
+    place = account.new_place()
+    account.make_place(place, directory)
     copied = os.path.join(place, "data")
     try:
         shutil.copytree(data, copied, symlinks=True)
@@ -105,7 +105,7 @@ def _control(data: str) -> bytes:
 
 
 def _own(copied: str) -> None:
-    owner = server.account()
+    owner = account.account()
     for path, _, names in os.walk(copied):
         os.chown(path, owner.pw_uid, owner.pw_gid)
         for name in names:
@@ -124,9 +124,9 @@ def _replace_password(directory: str, data: str) -> None:
         [os.path.join(server.programs(data), "postgres"), "--single", "-D", data, "postgres"],
         input=f"alter role {server.ADMIN} password '{secret}'\n".encode(),
         capture_output=True,
-        env=server.environment(),
+        env=account.environment(),
         check=False,
-        **server.as_account(),
+        **account.as_account(),
     )
     said = done.stderr.decode(errors="replace")
     if done.returncode or "ERROR:" in said or "FATAL:" in said:

@@ -17,7 +17,6 @@ its files are in a directory of that account in /var/lib/timeline-provisioner, w
 from __future__ import annotations
 
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -25,7 +24,6 @@ import socket
 import subprocess
 import time
 from contextlib import closing
-from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -34,19 +32,18 @@ from provisioner.core.connection import FileLocation, Location, PostgresEndpoint
 from provisioner.core.errors import StorageFailed
 from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.access import authentication
-from provisioner.engines.postgres.embedded import cleanup
+from provisioner.engines.postgres.embedded import account, cleanup, server_log
 from provisioner.engines.protocol import location
-from provisioner.engines.protocol.location import FOR_ROOT, PASSWORD_FILE, PORT_FILE
+from provisioner.engines.protocol.location import PASSWORD_FILE, PORT_FILE
 from provisioner.system.atomic_file import replace_file
 from provisioner.system.file_lock import locked
-from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, inherited
+from provisioner.system.home import DIRECTORY_MODE, FILE_MODE
+from provisioner.system.processes import are_shown
 
 ADMIN = "provisioner"
-ACCOUNT = "postgres"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
-_LAST_WORDS = 400
 _ATTEMPTS = 3
 _TAKEN = "Address already in use"
 
@@ -133,7 +130,7 @@ def programs(data: str) -> str:
     wanted = _made_by(data)
     for directory in (*tools.packaged(), *sorted(tools.directories(), key=tools.version, reverse=True)):
         fits = wanted is None or tools.version(directory) == wanted
-        if fits and os.access(os.path.join(directory, "initdb"), os.X_OK) and _reachable(directory):
+        if fits and os.access(os.path.join(directory, "initdb"), os.X_OK) and account.reachable(directory):
             return directory
     what = "PostgreSQL's programs" if wanted is None else f"the programs of PostgreSQL {wanted}, which made {data},"
     raise StorageFailed(
@@ -151,13 +148,13 @@ def _start(directory: str) -> None:
     path = os.path.join(directory, PORT_FILE)
     for _ in range(_ATTEMPTS):
         port = _port(path)
-        said = _log_size(directory)
+        said = server_log.size(directory)
         process = _launch(directory, data, found, port)
         if _answers(directory, process):
             return
-        if _TAKEN in _said_since(directory, said):
+        if _TAKEN in server_log.said_since(directory, said):
             os.unlink(path)
-    raise StorageFailed(f"the server in {directory} does not start: {_last_words(directory)}", "See its log")
+    raise StorageFailed(f"the server in {directory} does not start: {server_log.last_words(directory)}", "See its log")
 
 
 def _make(directory: str, data: str, found: str) -> None:
@@ -172,20 +169,20 @@ def _make(directory: str, data: str, found: str) -> None:
     shutil.copyfile(secret, readable)
     os.chmod(readable, FILE_MODE)
     if os.geteuid() == 0:
-        os.chown(readable, account().pw_uid, -1)
+        os.chown(readable, account.account().pw_uid, -1)
     try:
         done = subprocess.run(
             [os.path.join(found, "initdb"), f"--pgdata={beside}", f"--pwfile={readable}", *options],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env=environment(),
+            env=account.environment(),
             check=False,
-            **as_account(),
+            **account.as_account(),
         )
     finally:
         os.unlink(readable)
     if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())[-_LAST_WORDS:]
+        said = " ".join(done.stderr.decode(errors="replace").split())[-server_log.LAST_WORDS :]
         raise StorageFailed(f"cannot create a server in {data}: {said}", "Resolve this, then try again")
     os.rename(beside, data)
 
@@ -201,9 +198,9 @@ def _launch(directory: str, data: str, found: str, port: int) -> subprocess.Pope
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment(),
+            env=account.environment(),
             start_new_session=True,  # it survives this process, and its terminal
-            **as_account(),
+            **account.as_account(),
         )
     finally:
         os.close(log)
@@ -231,10 +228,10 @@ def _data(directory: str) -> str:
         return os.path.join(directory, "data")
     known = os.path.join(directory, "elsewhere")
     if not os.path.exists(known):
-        replace_file(known, os.fsencode(new_place()), FILE_MODE)
+        replace_file(known, os.fsencode(account.new_place()), FILE_MODE)
     with open(known) as file:
         elsewhere = file.read().strip()
-    make_place(elsewhere, directory)
+    account.make_place(elsewhere, directory)
     return os.path.join(elsewhere, "data")
 
 
@@ -246,56 +243,6 @@ def settle_in(directory: str) -> None:
             cleanup.own(elsewhere, directory)
     except OSError as error:
         raise StorageFailed(f"{elsewhere} cannot be written: {error.strerror}", "Run this as its owner") from error
-
-
-def new_place() -> str:
-    """A directory for the files of one of root's servers, which is not there yet."""
-    return os.path.join(FOR_ROOT, secrets.token_hex(8))
-
-
-def make_place(elsewhere: str, directory: str) -> None:
-    """Have a directory there for the files of root's server `directory`; one that is there keeps its owner."""
-    owner = account()
-    os.makedirs(elsewhere, mode=0o755, exist_ok=True)
-    os.chown(elsewhere, owner.pw_uid, owner.pw_gid)
-    os.chmod(elsewhere, DIRECTORY_MODE)
-    if not os.path.exists(os.path.join(elsewhere, cleanup.OWNER_FILE)):
-        cleanup.own(elsewhere, directory)
-
-
-def account() -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam(ACCOUNT)
-    except KeyError as error:
-        raise StorageFailed(
-            "PostgreSQL does not run as root, and there is no account postgres that it can run as",
-            "Create one (useradd --system postgres), run provisioner as another user, or link a server with --url",
-        ) from error
-
-
-def as_account() -> dict[str, Any]:
-    """With which account, and where, a program of PostgreSQL's is to be started."""
-    if os.geteuid() != 0:
-        return {"cwd": "/"}
-    found = account()
-    return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": [], "cwd": "/"}
-
-
-def _reachable(directory: str) -> bool:
-    """May the account that the server runs as execute what is in there? Root's own directories are often closed."""
-    if os.geteuid() != 0:
-        return True
-    path = os.path.realpath(directory)
-    while path != "/":
-        if not os.stat(path).st_mode & 0o001:
-            return False
-        path = os.path.dirname(path)
-    return True
-
-
-def environment() -> dict[str, str]:
-    """What a program of PostgreSQL's gets of this process's variables."""
-    return {name: value for name, value in inherited().items() if not name.startswith(("PG", "LC_", "LANG"))}
 
 
 def _made_by(data: str) -> int | None:
@@ -324,7 +271,7 @@ def _pid(directory: str) -> int | None:
         with open(os.path.join(data, "postmaster.pid")) as file:
             pid = int(file.readline())
         os.kill(pid, 0)
-        return pid if not os.path.isdir("/proc/self") or _is_of(pid, data) else None
+        return pid if not are_shown() or _is_of(pid, data) else None
     except (OSError, ValueError):
         return None
 
@@ -334,22 +281,3 @@ def _is_of(pid: int, data: str) -> bool:
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         program = file.read().split(b"\0")[0]
     return b"postgres" in program and os.path.samefile(f"/proc/{pid}/cwd", data)
-
-
-def _log_size(directory: str) -> int:
-    path = os.path.join(directory, "log")
-    return os.path.getsize(path) if os.path.exists(path) else 0
-
-
-def _said_since(directory: str, size: int) -> str:
-    with open(os.path.join(directory, "log"), errors="replace") as file:
-        file.seek(size)
-        return file.read()
-
-
-def _last_words(directory: str) -> str:
-    try:
-        with open(os.path.join(directory, "log"), errors="replace") as file:
-            return " ".join(file.read()[-_LAST_WORDS:].split())
-    except OSError:
-        return "it says nothing"
