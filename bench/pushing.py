@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 from bench.table import Row, compared
 from bench.world import World, alternated, wait_until, world
-from provisioner.daemon.loop import MOST_SPARES
+from provisioner.daemon.spares import MOST_SPARES
 
 
 def push_one(runs: int) -> list[Row]:

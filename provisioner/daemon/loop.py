@@ -17,20 +17,18 @@ from functools import partial
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import LockTimeout, summary
-from provisioner.core.ids import AppId, InstanceId
-from provisioner.core.naming import shown
+from provisioner.core.ids import AppId
 from provisioner.daemon.hook_server import HookServer, Push
 from provisioner.daemon.limit_monitor import LimitMonitor
 from provisioner.daemon.looks import Log, Look, Looked, Looks
+from provisioner.daemon.push_answers import answer, answer_known, refused
 from provisioner.daemon.quorum_monitor import QuorumMonitor
+from provisioner.daemon.spares import SpareStock
 from provisioner.daemon.stocktaking import look_through
 from provisioner.daemon.watched_app import DEAF_SECONDS, FAILURE_SECONDS, MANY, POLL_SECONDS, WatchedApp
-from provisioner.daemon.worker import misplaced, report_known
-from provisioner.engines.catalog import engine_of
 from provisioner.git.watch import Change, RefWatcher
 from provisioner.hosting.dev_servers import DevServers
 from provisioner.jobs.queue import WorkerPool
-from provisioner.reconcile.apply.ownership import settle_everywhere
 from provisioner.registry.home.follower_guard import must_lead
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
@@ -41,7 +39,6 @@ from provisioner.system.signals import SignalPipe
 
 LISTEN_SECONDS = 10.0  # how often to check the thread that receives events, and for dev servers that were killed
 QUIET_SECONDS = 1.0  # without events for this long, create databases ahead
-LEAST_SPARES, MOST_SPARES = 16, 1024  # also for repositories with pushes: a push may bring any number of branches
 STOP_SECONDS = 15.0  # for the work in progress when the daemon stops
 PROBE_SECONDS = 0.3  # a process that checks whether a daemon runs holds its lock for an instant
 
@@ -69,9 +66,7 @@ class Daemon:
         self._apps: dict[AppId, WatchedApp] = {}
         self._stopping = threading.Event()
         self._inbox_watched = False
-        self._short: dict[InstanceId, int] = {}
-        self._restock = False
-        self._pushed_to = False
+        self._spares = SpareStock(log)
         self._looked = 0.0
         self._listened = 0.0
 
@@ -188,9 +183,9 @@ class Daemon:
         due = min(due, self._listened + LISTEN_SECONDS)
         if not self._inbox_watched:
             due = min(due, now + POLL_SECONDS)
-        if self._short or self._restock:
+        if self._spares.due:
             if self._looked + QUIET_SECONDS <= now and self._queue.empty():
-                self._stock(registry)
+                self._spares.stock(registry)
                 return
             due = min(due, self._looked + QUIET_SECONDS)
         try:
@@ -216,10 +211,10 @@ class Daemon:
             self._watched(app_id).wake()
 
     def _push(self, registry: Registry, push: Push) -> None:
-        self._pushed_to = True
+        self._spares.pushed_to = True
         watched = self._watched(push.app_id)
         watched.wake_for(branch for _, branch in push.branches)
-        if not push.place or watched.git_dir in (b"", push.place) or not self._misplaced(registry, push):
+        if not push.place or watched.git_dir in (b"", push.place) or not refused(registry, push):
             watched.waiting.append(push)
 
     def _check_now_and_again(self, now: float) -> None:
@@ -237,23 +232,6 @@ class Daemon:
                 if not watched.polled:
                     self._on_trouble(app_id, "the thread that receives file events has ended")
 
-    def _stock(self, registry: Registry) -> None:
-        """Use an idle moment to create some databases ahead, in proportion to the existing ones."""
-        if self._restock:  # counted when nothing waits for it
-            self._short, self._restock = registry.live_databases(), False
-        if not self._short:
-            return
-        instance_id, live = self._short.popitem()
-        instance = registry.instance_of(instance_id).storage(moved=True)
-        wanted = MOST_SPARES if self._pushed_to else min(max(live, LEAST_SPARES), MOST_SPARES)
-        try:
-            if engine_of(instance).stock(instance, wanted):
-                self._short[instance_id] = live
-            elif not self._short:
-                settle_everywhere(registry)
-        except Exception as error:  # of one instance: the others are looked after all the same
-            self.log("warning", summary(error), instance=instance.slug)
-
     def _watched(self, app_id: AppId) -> WatchedApp:
         return self._apps.setdefault(app_id, WatchedApp())
 
@@ -267,25 +245,12 @@ class Daemon:
                 watched.deaf, watched.due = True, max(now + DEAF_SECONDS, watched.looked + watched.took)
             if watched.busy:
                 continue
-            if watched.waiting and not self._answer_known(registry, app_id, watched):
+            if watched.waiting and not answer_known(registry, app_id, watched):
                 self._begin(registry, app_id, watched)
                 continue
             due = watched.next_due
             if due is not None and due <= now and not watched.wait_out(now):
                 self._begin(registry, app_id, watched)
-
-    def _answer_known(self, registry: Registry, app_id: AppId, watched: WatchedApp) -> bool:
-        """Answer pushes whose branches are already provisioned after an event; look at the other refs afterwards."""
-        try:
-            app = registry.app(app_id)
-            answers = [report_known(registry, app, push.branches) if app else None for push in watched.waiting]
-        except Exception:  # the look meets it too, and reports it
-            return False
-        for push, lines in zip(watched.waiting, answers, strict=True):
-            if lines is not None:
-                push.answer(lines)
-        watched.waiting = [push for push, lines in zip(watched.waiting, answers, strict=True) if lines is None]
-        return not watched.waiting
 
     def _begin(self, registry: Registry, app_id: AppId, watched: WatchedApp) -> None:
         """Have an app looked at, and record that."""
@@ -295,12 +260,12 @@ class Daemon:
         try:
             app = registry.app(app_id)
         except Exception as error:  # of the registry: it is retried
-            self._answer(waiting, summary(error))
+            answer(waiting, summary(error))
             self.log("error", summary(error), app=app_id)
             watched.settled, watched.due = False, time.monotonic() + FAILURE_SECONDS
             return
         if app is None:
-            self._answer(waiting)
+            answer(waiting)
             self._watcher.remove(app_id)
             del self._apps[app_id]
             self._changed(app_id)
@@ -309,22 +274,6 @@ class Daemon:
         self._watch(app_id, app.git_dir)
         watched.busy = True
         self._looks.put(Look(app, tuple(waiting), branches))
-
-    def _misplaced(self, registry: Registry, push: Push) -> bool:
-        """Whether it was pushed to another repository than the app's. Then its hook gets that answer, and does not wait."""
-        try:
-            app = registry.app(push.app_id)
-            problem: Exception | None = misplaced(app, push.place) if app is not None else None
-        except Exception as error:  # of one push: its hook gets the answer, and the others are taken in
-            problem = error
-        if problem is not None:
-            self._answer([push], summary(problem))
-        return problem is not None
-
-    @staticmethod
-    def _answer(pushes: list[Push], failure: str = "") -> None:
-        for push in pushes:
-            push.answer([shown(f"provisioner: {failure}")] if failure else [])
 
     def _finish(self, registry: Registry, looked: Looked) -> None:
         """Process the outcome of a look."""
@@ -342,7 +291,7 @@ class Daemon:
             found = {"actions": outcome.actions, "branches": looked.branches, "ms": round(looked.took * 1000, 1)}
             self.log("info", "reconciled", app=app.slug, **found)
         if outcome is not None and (outcome.actions or not self._looked):
-            self._restock = True
+            self._spares.recount()
         self._looked = time.monotonic()
         watched.finish(outcome, looked.took, self._looked, now_ms(), again)
         watched.settled &= not looked.failure and not looked.jobs
