@@ -86,7 +86,7 @@ class RefWatcher:
     def stop(self) -> None:
         """Within seconds also where a thread of watchdog is gone that the others wait for: all of them end with the process."""
         self._register.end()
-        stopping = threading.Thread(target=self._stop, daemon=True)
+        stopping = threading.Thread(target=self._stop, name="refs-end", daemon=True)
         stopping.start()
         stopping.join(STOP_SECONDS)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 
 import pytest
 from paths import ROOT
@@ -30,15 +32,37 @@ def test_each_file_that_it_names_exists(path: str) -> None:
     assert any(candidate.exists() for candidate in there), path
 
 
-def test_the_table_of_threads_has_every_thread_that_the_code_names() -> None:
-    listed = re.findall(r"`([^`]+)`", " ".join(_first_column(_section("Threads"))))
-    named = set()
-    for path in (ROOT / "provisioner").rglob("*.py"):
-        text = path.read_text()
-        named |= set(re.findall(r'ServiceThread\(\s*"([^"]+)"', text))
-        named |= set(re.findall(r'threading\.Thread\(.*name=f?"([^"{]+)', text))
-        named |= set(re.findall(r'ThreadPoolExecutor\([^)]*?"([^"]+)"\)', text))
-    assert {name.rstrip("-…") for name in listed} == {name.rstrip("-") for name in named}
+NAMED = {"ServiceThread": 0, "LibraryThreads": 0, "ThreadPoolExecutor": 1, "Thread": 9}
+"""What starts threads, and at which place the argument is that names them: of a Thread it is called ``name``."""
+
+
+def _threads() -> Iterator[tuple[str, str]]:
+    """Each place in the code that starts threads, and their name; a name's variable end is left out."""
+    for path in sorted((ROOT / "provisioner").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            kind = ast.unparse(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
+            if kind not in NAMED or path.name == "service_thread.py":
+                continue
+            assert isinstance(node, ast.Call)
+            words = {word.arg: word.value for word in node.keywords}
+            found = node.args[NAMED[kind]] if len(node.args) > NAMED[kind] else words.get("name")
+            if isinstance(found, ast.JoinedStr):
+                found = found.values[0]
+            where = f"{path.relative_to(ROOT)}:{node.lineno}"
+            assert isinstance(found, ast.Constant), f"{where}: name this thread"
+            yield where, str(found.value)
+
+
+def test_the_table_of_threads_has_every_thread_that_the_code_starts() -> None:
+    listed = {name.rstrip("-…") for name in re.findall(r"`([^`]+)`", " ".join(_first_column(_section("Threads"))))}
+    named = {name.rstrip("-"): where for where, name in _threads()}
+    assert listed == named.keys(), named
+
+
+def test_the_table_of_threads_names_locks_that_the_table_of_locks_has() -> None:
+    locks = set(re.findall(r"`([a-z]+)", " ".join(_first_column(_section("Locks")))))
+    rows = [line.split("|")[4] for line in _section("Threads").splitlines() if line.startswith("| ")][1:]
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} <= locks
 
 
 def test_the_table_of_locks_has_every_file_that_is_locked() -> None:

@@ -34,7 +34,7 @@ def build_all(directories: Mapping[DatabaseId, str]) -> Failures:
     halves: dict[str, list[tuple[DatabaseId, str]]] = {}
     for database_id, directory in directories.items():
         halves.setdefault(staging(database_id), []).append((database_id, directory))
-    threads = [threading.Thread(target=_build_each, args=(half, failures)) for half in halves.values()]
+    threads = [threading.Thread(target=_build_each, args=(half, failures), name="staging") for half in halves.values()]
     for thread in threads:
         thread.start()
     for thread in threads:

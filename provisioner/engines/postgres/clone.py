@@ -92,7 +92,7 @@ def _by_files(instance: Instance, session: Session, source: str, target: str, si
         except psycopg.Error as error:
             refused.append(error)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, name="clone")
     thread.start()
     waited = 0.0
     with administering(instance) as watching:
