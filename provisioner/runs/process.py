@@ -17,7 +17,7 @@ from provisioner.core.redaction import CREDENTIAL_NAMES, Secret, secrets_in
 from provisioner.runs.order import Order
 from provisioner.runs.run_mark import RUN, marked
 from provisioner.runs.sandbox import Sandbox
-from provisioner.runs.supervisors import supervisor_of
+from provisioner.runs.supervisors import SpareSupervisors, supervisor_of
 from provisioner.system import failpoints
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home, inherited, inherited_by_strangers
 
@@ -72,15 +72,19 @@ def log_path(home: Home, run_id: str) -> str:
     return os.path.join(home.runs, f"{run_id}.log")
 
 
-def run(home: Home, run_id: str, command: Command, stop: Stop, path: str = "") -> str:
-    """Run it to its end. Returns the failure, empty if there is none. Its log is at `path`, or at `log_path`.
+def run(
+    home: Home, run_id: str, command: Command, stop: Stop, path: str = "", spare: SpareSupervisors | None = None
+) -> str:
+    """Run it to its end, with one of the `spare` supervisors if there is one. Its log is at `path`, or at `log_path`.
+
+    Returns the failure, empty if there is none.
 
     Raises StorageFailed.
     """
     log = path or log_path(home, run_id)
     order = order_of(run_id, command, log)
     begin_log(command, log)
-    with supervisor_of(run_id) as supervisor:
+    with (spare and spare.take()) or supervisor_of(run_id) as supervisor:
         return _wait(supervisor, run_id, order, stop)
 
 

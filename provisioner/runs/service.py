@@ -6,7 +6,7 @@ import select
 from contextlib import suppress
 
 from provisioner.runs.process import STOPPED, Command, begin_log, end_survivors, order_of, what_went_wrong
-from provisioner.runs.supervisors import SpareSupervisor, supervisor_of
+from provisioner.runs.supervisors import SpareSupervisors, supervisor_of
 
 KILL_SECONDS = 5.0  # for the supervisor to say how it ended
 
@@ -14,7 +14,7 @@ KILL_SECONDS = 5.0  # for the supervisor to say how it ended
 class Service:
     """A command that has been started. Its log, which has no end, is at the path `log`."""
 
-    def __init__(self, run_id: str, command: Command, log: str, spare: SpareSupervisor | None = None) -> None:
+    def __init__(self, run_id: str, command: Command, log: str, spare: SpareSupervisors | None = None) -> None:
         """Start it, with the `spare` supervisor if there is one. Raises StorageFailed."""
         self._run_id = run_id
         self._order = order_of(run_id, command, log, rotated=True)

@@ -1,7 +1,7 @@
 """The processes that supervise commands, from their start until they get an order.
 
-A supervisor is a Python program, which takes tens of milliseconds to start. A daemon keeps a spare one, so that a request for
-an app that sleeps does not wait for that.
+A supervisor is a Python program, which takes tens of milliseconds to start. A daemon keeps spare ones, so that a push, or a
+request for an app that sleeps, does not wait for that.
 """
 
 from __future__ import annotations
@@ -31,35 +31,39 @@ def supervisor_of(run_id: str) -> subprocess.Popen[bytes]:
         raise StorageFailed(f"cannot start a process: {error.strerror}") from error
 
 
-class SpareSupervisor:
-    """One supervisor that waits for any order. Its methods may be called from any thread."""
+class SpareSupervisors:
+    """Supervisors that wait for any order: `most`, one for the build of a revision and one for its start. The methods may be
+    called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 2) -> None:
+        self._most = most
         self._lock = threading.Lock()
-        self._spare: subprocess.Popen[bytes] | None = None
+        self._spare: list[subprocess.Popen[bytes]] = []
         self._closed = False
 
     def take(self) -> subprocess.Popen[bytes] | None:
-        """The spare one, which is the caller's from now on; None if there is none."""
-        with self._lock:
-            taken, self._spare = self._spare, None
-        if taken is not None and taken.poll() is not None:  # it was killed
-            _end(taken)
-            return None
-        return taken
+        """One of them, which is the caller's from now on; None if there is none."""
+        while True:
+            with self._lock:
+                if not self._spare:
+                    return None
+                taken = self._spare.pop(0)
+            if taken.poll() is None:
+                return taken
+            _end(taken)  # it was killed
 
     def prepare(self) -> None:
-        """Have a spare one, if there is none. Raises StorageFailed."""
+        """Have `most` of them. Raises StorageFailed."""
         with self._lock:
-            if self._spare is None and not self._closed:
-                self._spare = supervisor_of(BLANK)
+            while len(self._spare) < self._most and not self._closed:
+                self._spare.append(supervisor_of(BLANK))
 
     def close(self) -> None:
-        """End it, permanently."""
+        """End them, permanently."""
         with self._lock:
-            left, self._spare, self._closed = self._spare, None, True
-        if left is not None:
-            _end(left)
+            left, self._spare, self._closed = self._spare, [], True
+        for each in left:
+            _end(each)
 
 
 def _end(supervisor: subprocess.Popen[bytes]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from provisioner.runs.process import Command, shell
 from provisioner.runs.run_mark import RUN, marked
 from provisioner.runs.service import Service
-from provisioner.runs.supervisors import SpareSupervisor
+from provisioner.runs.supervisors import SpareSupervisors
 
 
 def _eventually(condition: Callable[[], bool]) -> None:
@@ -125,7 +125,7 @@ def test_the_log_has_no_end_and_a_limit(tmp_path: Path) -> None:
 
 
 def test_a_spare_supervisor_is_taken_and_belongs_to_the_run(tmp_path: Path) -> None:
-    spare = SpareSupervisor()
+    spare = SpareSupervisors(1)
     spare.prepare()
     _eventually(lambda: len(_supervisors()) == 1)
     (waiting,) = _supervisors()

@@ -16,7 +16,7 @@ from provisioner.hosting.dev_servers import DevServers
 from provisioner.hosting.routes import Routes
 from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
-from provisioner.runs.supervisors import SpareSupervisor
+from provisioner.runs.supervisors import SpareSupervisors
 from provisioner.system.home import Home
 from provisioner.system.router_address import RouterAddress
 
@@ -35,7 +35,7 @@ class HostingContext:
     log: Log
     most: int
     tell: Callable[[Message], None]
-    spare: SpareSupervisor = field(default_factory=SpareSupervisor)
+    spare: SpareSupervisors = field(default_factory=SpareSupervisors)
     apps: TimelineApps = field(default_factory=TimelineApps)
     stopping: threading.Event = field(default_factory=threading.Event)
     builds: Builds = field(default_factory=Builds)

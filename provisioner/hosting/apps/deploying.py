@@ -104,6 +104,7 @@ class DeploymentController:
                     registry,
                     task.hosted,
                     task.deployment,
+                    self._context.spare,
                     lambda: task.stop.is_set() or self._context.stopping.is_set(),
                 )
             self._context.tell(BuildEnded(task))

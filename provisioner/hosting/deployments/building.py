@@ -23,6 +23,7 @@ from provisioner.registry import queries
 from provisioner.registry.store import Registry
 from provisioner.runs import workplace
 from provisioner.runs.process import KEEP_FREE, STOPPED, Command, Confined, Stop, last_words, run, shell
+from provisioner.runs.supervisors import SpareSupervisors
 from provisioner.runs.workplace import Workplace
 from provisioner.system import failpoints
 
@@ -31,7 +32,9 @@ class Superseded(ProvisionerError):  # noqa: N818
     """A build was given up, because its caller is to stop or a newer revision is there."""
 
 
-def build(registry: Registry, hosted: HostedTimeline, deployment: Deployment, stop: Stop) -> None:
+def build(
+    registry: Registry, hosted: HostedTimeline, deployment: Deployment, spare: SpareSupervisors, stop: Stop
+) -> None:
     """Build it. Raises StepFailed, and Superseded once `stop` is true; nothing of it is left then."""
     home, app = registry.home, hosted.app
     workplace.remove(home, deployment.id)
@@ -47,11 +50,11 @@ def build(registry: Registry, hosted: HostedTimeline, deployment: Deployment, st
         failpoints.point("hosting.checked-out")
         if commands.install:
             with step(registry, deployment, "install"):
-                _run(registry, hosted, deployment, place, directory, commands.install, stop)
+                _run(registry, hosted, deployment, place, directory, commands.install, spare, stop)
             failpoints.point("hosting.installed")
         if commands.build:
             with step(registry, deployment, "build"):
-                _run(registry, hosted, deployment, place, directory, commands.build, stop)
+                _run(registry, hosted, deployment, place, directory, commands.build, spare, stop)
             failpoints.point("hosting.compiled")
     except StepFailed as error:
         workplace.remove(home, deployment.id)
@@ -67,6 +70,7 @@ def _run(
     place: Workplace,
     directory: str,
     text: str,
+    spare: SpareSupervisors,
     stop: Stop,
 ) -> None:
     """Run one command to its end. Raises ProvisionerError if it fails."""
@@ -90,7 +94,7 @@ def _run(
         hosted.command.memory_bytes,
     )
     log = build_log(registry.home, deployment.id)
-    why = run(registry.home, deployment.id, command, stop, log)
+    why = run(registry.home, deployment.id, command, stop, log, spare)
     if why == STOPPED:
         raise Superseded(why)
     if why:

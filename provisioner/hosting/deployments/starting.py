@@ -33,7 +33,7 @@ from provisioner.registry.store import Registry
 from provisioner.runs import workplace
 from provisioner.runs.process import Command, last_words, shell
 from provisioner.runs.service import Service
-from provisioner.runs.supervisors import SpareSupervisor
+from provisioner.runs.supervisors import SpareSupervisors
 from provisioner.system import failpoints
 from provisioner.system.home import inherited
 from provisioner.system.router_address import RouterAddress
@@ -64,7 +64,7 @@ def start(
     hosted: HostedTimeline,
     deployment: Deployment,
     router: RouterAddress,
-    spare: SpareSupervisor,
+    spare: SpareSupervisors,
     stop: Callable[[], bool],
     *,
     deploying: bool,
@@ -104,7 +104,7 @@ def _started(
     hosted: HostedTimeline,
     deployment: Deployment,
     router: RouterAddress,
-    spare: SpareSupervisor,
+    spare: SpareSupervisors,
     port: int,
     found: ReachedDatabases,
 ) -> Service:
