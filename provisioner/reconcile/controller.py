@@ -17,6 +17,7 @@ from provisioner.reconcile.apply.apply_renames import follow
 from provisioner.reconcile.apply.isolation import each_alone, problem_of
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.apply.ownership import settle_owners
+from provisioner.reconcile.apply.renewals import settle_rotation
 from provisioner.reconcile.branch_identity import anchored, known_lineages, remove_unused_anchors
 from provisioner.reconcile.branch_observation import observe_branches
 from provisioner.reconcile.changes.move_recovery import settle_moves
@@ -112,6 +113,7 @@ def _reconcile(registry: Registry, app: App, request: _Request) -> Outcome | lis
     now = request.now
     must_be_its_own(registry, app)
     observe_time(registry)
+    settle_rotation(registry, now)
     temp_dirs.clear(registry.home)
     problems = [*settle_moves(registry, app, now), *settle_runs(registry, app, now), *settle(registry, app, now)]
     if request.retry:

@@ -1,17 +1,24 @@
 """Named points at which a test can end the process as ``kill -9`` would, to see that nothing is lost.
 
-``arm("archive.moved")`` dies at the first passing, ``arm("archive.moved:3")`` at the third. Never armed, a point costs
-one comparison.
+``arm("archive.moved")`` dies at the first passing, ``arm("archive.moved:3")`` at the third; ``arm("archive.moved!")`` raises
+OSError there instead, as a disk that fails would. Never armed, a point costs one comparison.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 
 _armed = ""
 _left = 0
+_raises = False
 
 POINTS = (
+    "registry.committing",
+    "registry.committed",
+    "rotate.intended",
+    "rotate.replaced",
+    "revoke.recorded",
     "provision.intended",
     "provision.written",
     "provision.renamed",
@@ -98,11 +105,11 @@ POINTS = (
 
 def arm(spec: str) -> None:
     """Arm one point: its name, or ``name:n`` for its n-th passing. Unknown names are an error, not a quiet no-op."""
-    global _armed, _left
-    name, _, count = spec.partition(":")
+    global _armed, _left, _raises
+    name, _, count = spec.removesuffix("!").partition(":")
     if name not in POINTS:
         raise ValueError(f"no fault point {name!r}; choose one of {', '.join(POINTS)}")
-    _armed, _left = name, int(count or 1)
+    _armed, _left, _raises = name, int(count or 1), spec.endswith("!")
 
 
 def point(name: str) -> None:
@@ -110,5 +117,7 @@ def point(name: str) -> None:
     if name != _armed:
         return
     _left -= 1
+    if _left == 0 and _raises:
+        raise OSError(errno.EIO, f"injected at {name}")
     if _left == 0:
         os.kill(os.getpid(), 9)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from provisioner.core.errors import StorageFailed
+from provisioner.system import failpoints
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
 
 try:
@@ -54,8 +55,51 @@ def mark(home: Home) -> tuple[int, int] | None:
 
 
 def rotate(home: Home) -> None:
-    """Replace the key: everything that was derived from the old one, or signed with it, becomes invalid."""
+    """Replace the key: everything that was derived from the old one, or signed with it, becomes invalid.
+
+    What the old key was is remembered until `rotation_done`: if this process is killed, the next reconcile completes it.
+    """
+    from provisioner.system.atomic_file import replace_file
+
+    try:
+        os.makedirs(os.path.dirname(home.key), mode=DIRECTORY_MODE, exist_ok=True)
+        replace_file(_before(home), fingerprint(home).encode(), FILE_MODE)
+    except OSError as error:
+        raise _refused(home, error) from error
+    failpoints.point("rotate.intended")
     _make(home, anew=True)
+    failpoints.point("rotate.replaced")
+
+
+def rotated_from(home: Home) -> str | None:
+    """The fingerprint of the key before a rotation that is not complete; None if there is none."""
+    try:
+        with open(_before(home)) as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _refused(home, error) from error
+
+
+def rotation_done(home: Home) -> None:
+    try:
+        os.unlink(_before(home))
+    except FileNotFoundError:
+        return
+
+
+def fingerprint(home: Home) -> str:
+    """Tells one key from another; empty without a key. Raises OSError."""
+    try:
+        with open(home.key, "rb") as file:
+            return blake2b(file.read(), digest_size=32).hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+def _before(home: Home) -> str:
+    return f"{home.key}.before"
 
 
 def injected(key: bytes, database_id: str, generation: int, share: str = "") -> str:

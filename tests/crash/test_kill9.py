@@ -34,7 +34,7 @@ from provisioner.system.failpoints import POINTS
 def test_every_point_is_tried() -> None:
     here = points("provision", "archive", "recover", "purge", "rename", "migrate", "inbox")
     elsewhere = points(
-        *("hook", "hosting"),
+        *("hook", "hosting", "registry", "rotate", "revoke"),
         *("fork", "replace", "snapshot", "delete", "undelete", "run", "scrub", "deploy", "postgres", "follow", "move"),
     )
     assert {*here, *elsewhere} == set(POINTS)

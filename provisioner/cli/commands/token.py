@@ -45,7 +45,7 @@ from provisioner.operations.target import all_used, only_one
 from provisioner.registry import tokens
 from provisioner.registry.queries import app_of
 from provisioner.registry.store import Registry
-from provisioner.system import secret_key
+from provisioner.system import failpoints, secret_key
 
 
 @click.group()
@@ -253,6 +253,7 @@ def revoke(token_id: TokenId | None, selectors: Selectors, database: str | None,
         if known is None:
             raise NotResolved(f"no token {tokens.split(str(token_id))[0]!r}", "List tokens: provisioner token list")
         tokens.revoke(registry, known[0], now_ms())
+        failpoints.point("revoke.recorded")
         session_files.revoke(home, lambda session: session.token_id == known[0].id)
         PreviewAccess(home).revoke_token(known[0].id)
         now_known = tokens.find(registry, known[0].id) or known

@@ -124,6 +124,11 @@ class PreviewAccess:
         own = token.scope is Scope.APP and token.app_id == site.app_id and not site.production
         return (token.id, token.expires_at) if own or token.scope is Scope.ADMIN else None
 
+    def _is_valid(self, token_id: TokenId, now: int) -> bool:
+        with Tables.open(self._home, busy_seconds=_BUSY_SECONDS) as registry:
+            found = tokens.find(registry, token_id)
+        return found is not None and found[0].valid(now)
+
     # the end of access
 
     def revoke_token(self, token_id: TokenId) -> None:
@@ -150,7 +155,13 @@ class PreviewAccess:
         self.sessions.revoke(lambda session: session.host == host)
 
     def sweep(self, now: int) -> None:
-        """Delete what has ended, or is of an earlier key of the home."""
+        """Delete what has ended, is of an earlier key of the home, or was opened by a token that has been revoked since."""
         self.sessions.sweep(now)
+        named = {each.token_id for each in self.sessions.listing(now)} | {
+            each.token_id for each in self._links.listing(now)
+        }
+        for token_id in named:
+            if token_id is not None and not self._is_valid(token_id, now):
+                self.revoke_token(token_id)
         self._links.sweep(now)
         self._bypass.sweep(now)

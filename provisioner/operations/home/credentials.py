@@ -39,9 +39,7 @@ def rotate_key(registry: Registry) -> None:
     must_lead(registry.home)
     secret_key.rotate(registry.home)
     PreviewAccess(registry.home).sweep(now_ms())
-    with registry.change():
-        tokens.renew_all(registry)
-        registry.record(now_ms(), "token.rotate-key", registry.who)
+    renewals.settle_rotation(registry, now_ms())
     renew(registry, [database for app in registry.apps() for database in registry.databases(app.id)])
 
 

@@ -9,6 +9,20 @@ from provisioner.engines.catalog import engine_of
 from provisioner.reconcile.plan.retry_delay import retry_at
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
+from provisioner.system import secret_key
+
+
+def settle_rotation(registry: Registry, now: int) -> None:
+    """Complete the replacement of the home's key: every database needs logins that are derived from the new one."""
+    home = registry.home
+    before = secret_key.rotated_from(home)
+    if before is None:
+        return
+    if before != secret_key.fingerprint(home):
+        with registry.change():
+            tokens.renew_all(registry)
+            registry.record(now, "token.rotate-key", registry.who)
+    secret_key.rotation_done(home)
 
 
 def renew(registry: Registry, database_id: DatabaseId, now: int) -> str:

@@ -15,7 +15,7 @@ from provisioner.registry.home.disk_reserve import Reserve
 from provisioner.registry.home.follower_guard import must_lead
 from provisioner.registry.schema import migrations
 from provisioner.registry.schema.readiness import announce
-from provisioner.system import in_place
+from provisioner.system import failpoints, in_place
 from provisioner.system.home import FILE_MODE, Home
 from provisioner.system.home_guard import must_be_home, must_be_the_home_of
 from provisioner.system.looking import may_change
@@ -145,12 +145,14 @@ class Tables:
             try:
                 yield
                 announce(self._db, *(self._recorded or (now_ms(), self.who)))
+                failpoints.point("registry.committing")
                 self._commit()
             except BaseException:
                 self._db.rollback()
                 raise
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise refusal(self.home, error) from error
+        failpoints.point("registry.committed")
         if spent:
             self._reserve.keep()  # before the work in between takes it
 
