@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from provisioner.core.ids import AppId
@@ -18,6 +19,7 @@ NOWHERE = b""
 
 _PUT_ASIDE = b"refs/.tmp-renamed-log"
 _HEAD, _NEXT_HEAD = "HEAD", "HEAD.next"
+_ORIGINAL = "ORIGINAL"  # holds its own inode and birth, which a copy of it does not have
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,16 @@ def look(common_dir: bytes, app_id: AppId) -> Sight | None:
         branches[aside] = NOWHERE
     head = anchors.pop(_HEAD, None)
     anchors.pop(_NEXT_HEAD, None)
+    anchors.pop(_ORIGINAL, None)
     whole = head is not None and head == _inode(_log_of_head(common_dir)) and not _collecting(common_dir)
     places = {name: branches[inode] for name, inode in anchors.items() if inode in branches}
     return Sight(logs, frozenset(anchors), places, whole)
+
+
+def without_logs(common_dir: bytes, app_id: AppId) -> Sight:
+    """The same where logs were kept, and all of them are gone: what the anchors hold is left."""
+    names = _anchors(common_dir, app_id).keys() - {_HEAD, _NEXT_HEAD, _ORIGINAL}
+    return Sight({}, frozenset(names), {}, whole=False)
 
 
 def _anchors(common_dir: bytes, app_id: AppId) -> dict[str, int]:
@@ -98,6 +107,40 @@ def log_births(common_dir: bytes, branches: Iterable[bytes]) -> dict[bytes, int]
     """When (ns) the files that are the logs of these branches now were created; without those of which that is unknown."""
     found = ((branch, birth_ns(os.path.join(common_dir, LOGS, HEADS + branch))) for branch in branches)
     return {branch: at for branch, at in found if at is not None}
+
+
+def ref_birth(common_dir: bytes, branch: bytes) -> int | None:
+    """When (ns) the file that is the ref of this branch was created; None if that is unknown, or if it is no file of its own."""
+    path = os.path.join(common_dir, HEADS + branch)
+    alias = os.path.islink(path) or read_file(path).startswith(b"ref:")
+    return None if alias else birth_ns(path)
+
+
+def is_original(common_dir: bytes, app_id: AppId) -> bool:
+    """Are the anchors the files that were made here? The times of copied files say nothing of branches."""
+    path = _original(common_dir, app_id)
+    return read_file(path) == _identity(path) != b""
+
+
+def _mark_original(common_dir: bytes, app_id: AppId, known: Collection[str]) -> None:
+    """Make that true, and known: these are logs of branches here, and the others may be copies."""
+    directory, path = anchors_directory(common_dir, app_id), _original(common_dir, app_id)
+    for name in _anchors(common_dir, app_id).keys() - known - {_HEAD, _NEXT_HEAD}:
+        _unlink(os.path.join(directory, os.fsencode(name)))
+    with suppress(OSError):
+        os.makedirs(directory, exist_ok=True)
+        with open(path, "xb") as file:
+            file.write(_identity(path))
+
+
+def _original(common_dir: bytes, app_id: AppId) -> bytes:
+    return os.path.join(anchors_directory(common_dir, app_id), _ORIGINAL.encode())
+
+
+def _identity(path: bytes) -> bytes:
+    """Of the file at this path; empty if it is not there, or if its file system says too little of it."""
+    inode, born = _inode(path), birth_ns(path)
+    return b"" if inode is None or born is None else f"{inode} {born}\n".encode()
 
 
 def head_goes_on(common_dir: bytes, app_id: AppId) -> bool:
@@ -148,7 +191,7 @@ def drop_anchors(common_dir: bytes, app_id: AppId, lineages: Iterable[str]) -> N
 def remove_anchors(common_dir: bytes, app_id: AppId) -> None:
     """Leave nothing of an app's anchors in the repository. Raises OSError."""
     directory = anchors_directory(common_dir, app_id)
-    for name in (_HEAD, _NEXT_HEAD, *_anchors(common_dir, app_id)):
+    for name in (_HEAD, _NEXT_HEAD, _ORIGINAL, *_anchors(common_dir, app_id)):
         _unlink(os.path.join(directory, os.fsencode(name)))
     while directory != common_dir and os.path.isdir(directory) and not os.listdir(directory):
         os.rmdir(directory)
@@ -166,14 +209,20 @@ def begin_watch(common_dir: bytes, app_id: AppId) -> None:
         _link(_log_of_head(common_dir), following)
 
 
-def watch_begun(common_dir: bytes, app_id: AppId) -> bool:
-    """Is there a `begin_watch` that was not completed?"""
-    return _inode(_anchor_of_head(common_dir, app_id, _NEXT_HEAD)) is not None
+def to_complete(common_dir: bytes, app_id: AppId) -> bool:
+    """Is there a `begin_watch` that was not completed, or are the anchors not known to be no copies?"""
+    begun = _inode(_anchor_of_head(common_dir, app_id, _NEXT_HEAD)) is not None
+    if begun or is_original(common_dir, app_id):
+        return begun
+    return birth_ns(anchors_directory(common_dir, app_id)) is not None
 
 
-def complete_watch(common_dir: bytes, app_id: AppId) -> None:
-    """Rely on the last `begin_watch`: every branch has got an anchor of its log since."""
-    os.replace(_anchor_of_head(common_dir, app_id, _NEXT_HEAD), _anchor_of_head(common_dir, app_id, _HEAD))
+def complete_watch(common_dir: bytes, app_id: AppId, known: Iterable[str]) -> None:
+    """Rely on the last `begin_watch`: every branch has got an anchor of its log since. Those are the `known` lineages'."""
+    if not is_original(common_dir, app_id):
+        _mark_original(common_dir, app_id, {anchor_name(lineage) for lineage in known})
+    with suppress(FileNotFoundError):
+        os.replace(_anchor_of_head(common_dir, app_id, _NEXT_HEAD), _anchor_of_head(common_dir, app_id, _HEAD))
 
 
 def _anchor_of_head(common_dir: bytes, app_id: AppId, name: str) -> bytes:

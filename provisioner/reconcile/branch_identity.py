@@ -9,13 +9,24 @@ from dataclasses import dataclass, field, replace
 
 from provisioner.core.errors import UnreadableRepository
 from provisioner.core.model import App
-from provisioner.git.anchors import Sight, drop_anchors, head_goes_on, last_words, left_at, log_births, look
+from provisioner.git.anchors import (
+    Sight,
+    drop_anchors,
+    head_goes_on,
+    is_original,
+    last_words,
+    left_at,
+    log_births,
+    look,
+    ref_birth,
+    without_logs,
+)
 from provisioner.git.lineage import anchor_name
 from provisioner.git.reflog import BranchLog, in_reftable, read_logs
 from provisioner.git.refs import read_branches, still_there
 from provisioner.reconcile.apply.new_lineages import new_lineage
 from provisioner.reconcile.plan.actions import Rename
-from provisioner.reconcile.plan.evidence import Evidence, KnownTimeline
+from provisioner.reconcile.plan.evidence import Evidence, KnownTimeline, last_of
 from provisioner.reconcile.plan.lineages import Certainty, Ownership, ownership
 from provisioner.registry.settled import Lineage
 from provisioner.registry.store import Registry
@@ -107,7 +118,7 @@ class _Observation:
         if sight is not None and not self.watched:
             sight = replace(sight, whole=False)
         if sight is None and any(item.lineage for item in self.known):
-            sight = Sight({}, frozenset(), {}, whole=False)  # it kept logs, and all of them are gone
+            sight = without_logs(self.app.git_dir, self.app.id)
         logs = read_logs(self.app.git_dir, branches) if sight and in_reftable(self.app.git_dir) else {}
         return _Moment(branches, sight, logs)
 
@@ -134,8 +145,9 @@ class _Observation:
 
     def ownership(self) -> Ownership:
         assert self.sight is not None  # noqa: S101
-        known = [self._known(item) for item in self.known]
         whole = self.sight.whole
+        original = not whole and is_original(self.app.git_dir, self.app.id)
+        known = [self._known(item, original=original) for item in self.known]
         unclear = any(item.place is None and (item.words is None or not whole) for item in known)
         loose = self._loose([item.place for item in known if item.place]) if unclear else {}
         rewritten = bool(loose) and not whole
@@ -145,12 +157,12 @@ class _Observation:
             loose,
             whole,
             self.marks,
-            log_births(self.app.git_dir, loose) if rewritten else {},
+            log_births(self.app.git_dir, loose) if rewritten and original else {},
             rewritten and self.watched and head_goes_on(self.app.git_dir, self.app.id),
         )
         return ownership(known, evidence)
 
-    def _known(self, item: Lineage) -> KnownTimeline:
+    def _known(self, item: Lineage, *, original: bool) -> KnownTimeline:
         assert self.sight is not None  # noqa: S101
         name, _, digest = item.lineage.partition(".")
         place = self.sight.places.get(name)
@@ -158,7 +170,13 @@ class _Observation:
         if place is None and name in self.sight.anchors:
             words = last_words(self.app.git_dir, self.app.id, item.lineage)
             left = left_at(self.app.git_dir, self.app.id, item.lineage)
-        return KnownTimeline(item.branch, item.lineage, place, words, digest, bool(item.holds), bool(item.live), left)
+        found = KnownTimeline(item.branch, item.lineage, place, words, digest, bool(item.holds), bool(item.live), left)
+        return found if left is None or not original else replace(found, stayed=self._stayed(found, left))
+
+    def _stayed(self, item: KnownTimeline, left: int) -> bool:
+        """Is the ref by its last name a file that git made before this time (ns)?"""
+        born = ref_birth(self.app.git_dir, last_of(item))
+        return born is not None and born < left
 
     def _loose(self, places: Sequence[bytes]) -> dict[bytes, BranchLog]:
         if self.logs and any(anchor_name(item.lineage) for item in self.known):

@@ -11,7 +11,7 @@ from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import App, Database, Instance, StepFailure
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.location import is_kept
-from provisioner.git.anchors import begin_watch, complete_watch, watch_begun
+from provisioner.git.anchors import begin_watch, complete_watch, to_complete
 from provisioner.reconcile.apply.applier import Applier, Progress
 from provisioner.reconcile.apply.apply_renames import follow
 from provisioner.reconcile.apply.isolation import each_alone, problem_of
@@ -122,8 +122,8 @@ def _reconcile(registry: Registry, app: App, request: _Request) -> Outcome | lis
     outcome = _passes(registry, app, request)
     if not isinstance(outcome, Outcome):
         return outcome
-    if outcome.whole and watch_begun(app.git_dir, app.id) and anchored(registry, app):
-        complete_watch(app.git_dir, app.id)
+    if outcome.whole and to_complete(app.git_dir, app.id) and anchored(registry, app):
+        complete_watch(app.git_dir, app.id, known_lineages(registry, app))
     return replace(outcome, problems=tuple(problems))
 
 

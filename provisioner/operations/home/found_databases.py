@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 from provisioner.core.clock import now_ms
 from provisioner.core.counts import counted
@@ -25,6 +26,8 @@ from provisioner.reconcile.found_owners import must_have_owner, present_owners
 from provisioner.registry.home import owners
 from provisioner.registry.queries import SHORTEST_ID
 from provisioner.registry.store import Registry
+
+_ATTEMPTS: Final = 2  # a branch's timeline may have to lose the lineage of the one that had its name before
 
 
 def everything(registry: Registry, instance: Instance) -> list[Found]:
@@ -68,8 +71,8 @@ def take_back(registry: Registry, found: Sequence[Found], *, named: bool = False
         for app in apps:
             if not named:  # so that branches renamed in the meantime have their new names
                 reconcile(registry, app, now_ms(), "database recover")
-            troubles += _take_back(registry, app, [each for other, each in pairs if other.id == app.id], named=named)
-            run(registry, app, "database recover", reporter)
+            wanted = [each for other, each in pairs if other.id == app.id]
+            troubles += _taken_back(registry, app, wanted, reporter, named=named)
         for _, each in pairs:
             database = registry.database(each.id)
             if database is not None and database.timeline_id:
@@ -81,9 +84,25 @@ def take_back(registry: Registry, found: Sequence[Found], *, named: bool = False
     return Proposal(do)
 
 
-def _take_back(registry: Registry, app: App, found: Sequence[Found], *, named: bool) -> list[ProvisionerError]:
+def _taken_back(
+    registry: Registry, app: App, wanted: Sequence[Found], reporter: ProgressReporter, *, named: bool
+) -> list[ProvisionerError]:
+    """Recover these of an app, and reconcile it. Returns what went wrong."""
+    failed: dict[DatabaseId, ProvisionerError] = {}
+    for _ in range(_ATTEMPTS):
+        failed = _take_back(registry, app, wanted, named=named)
+        run(registry, app, "database recover", reporter)
+        wanted = [each for each in wanted if each.id in failed]
+        if not wanted:
+            break
+    return list(failed.values())
+
+
+def _take_back(
+    registry: Registry, app: App, found: Sequence[Found], *, named: bool
+) -> dict[DatabaseId, ProvisionerError]:
     """What went wrong with some of an app's: the others are recovered all the same."""
-    troubles = []
+    troubles: dict[DatabaseId, ProvisionerError] = {}
     with app_locked(registry, app):
         there = _of_app(registry, app)
         chosen = {each.id: each.owner for each in found if each.owner is not None}
@@ -96,7 +115,7 @@ def _take_back(registry: Registry, app: App, found: Sequence[Found], *, named: b
                 must_have_owner(decisions, each, app)
                 changes.take_back(registry, app, each, decisions, now_ms())
             except ProvisionerError as error:
-                troubles.append(error)
+                troubles[each.id] = error
     return troubles
 
 

@@ -15,7 +15,8 @@ from provisioner.reconcile.plan.evidence import Evidence, KnownTimeline, last_of
 
 
 class Proofs(NamedTuple):
-    """The branches whose log is the file that became of an anchored one, and those whose log has the text that is known.
+    """The branches whose log is the file that became of an anchored one, or whose ref is still the file that it was, and those
+    whose log has the text that is known.
 
     A text is a proof only if every branch is explained: another one with the same history can have it, within one second.
     """
@@ -41,17 +42,19 @@ class Doubts:
         timelines = {item.branch for item in known}
         certain = {each for proof in proofs.values() for found in proof for each in found}
         placed = {item.place for item in known}
-        self.unproven = {each for each in evidence.loose if not self._is_new(each)} - certain - {evidence.production}
+        self.unproven = {each for each in evidence.loose if not self._is_new(each)}
         self.unproven |= {last_of(item) for item in told if item.lineage} & (
-            set(evidence.branches) - evidence.loose.keys() - placed - {evidence.production}
+            set(evidence.branches) - evidence.loose.keys() - placed
         )
+        self.unproven -= certain | {evidence.production}
         unexplained = self.unproven - {last_of(item) for item in told if not _text(item)}
         self.sure = {
             branch: list(dict.fromkeys([*proof.by_file, *([] if unexplained else proof.by_text)]))
             for branch, proof in proofs.items()
         }
         self.unproven |= certain - {each for found in self.sure.values() for each in found}
-        self.strangers = [each for each in self.unproven - timelines if not evidence.loose[each].moves]
+        moved = {each for each, log in evidence.loose.items() if log.moves}
+        self.strangers = list(self.unproven - timelines - moved)
         self.lost = [item for item in told if item.live and not self.sure[item.branch]]
 
     def _is_new(self, branch: bytes) -> bool:

@@ -19,7 +19,7 @@ class KnownTimeline:
     `place` is the branch whose log its anchor is now; empty if git has put the log aside, None if it isn't a branch's log. Then
     `words` is what the anchor holds. `digest` is that of the log when it was anchored. `holds`: there is data. Not `live`: its
     branch has ended, and only one that is made under its name gets the data back. `left`: when (ns) its anchor ceased to be a
-    log, if there is one.
+    log, if there is one. `stayed`: the ref by its last name is a file from before that, so it is its ref still.
     """
 
     branch: bytes
@@ -30,6 +30,7 @@ class KnownTimeline:
     holds: bool
     live: bool = True
     left: int | None = None
+    stayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

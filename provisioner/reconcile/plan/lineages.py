@@ -7,7 +7,9 @@ in it, the branch is gone (`Certainty.NAMED`), and a branch that is created unde
 Only after all logs have been rewritten, as ``git gc`` does, and without anchors, the text of the logs decides
 (`Certainty.SHOWN`): a log that continues from the last known line of it, by renames that lead to its branch without a
 gap. Or it is the very file that git made when it rewrote the anchored log, which two times of the kernel show: git creates it
-and drops the old one within an instant. No time in a log is read. If two branches may be the one, none is.
+and drops the old one within an instant. Or the ref by the last name in the anchor is a file from before the log was dropped:
+git makes a new file when it renames, moves or makes a branch, so that is the branch, even without any log. No time in a log is
+read. If two branches may be the one, none is.
 """
 
 from __future__ import annotations
@@ -169,8 +171,9 @@ class _Settlement:
 
     def _proofs(self, item: KnownTimeline, branches: Sequence[bytes]) -> Proofs:
         there = [each for each in branches if each in self.evidence.loose]
+        stayed = [last_of(item)] if item.stayed and last_of(item) in self.evidence.branches else []
         return Proofs(
-            [each for each in there if self._is_its_file(item, each)],
+            [*stayed, *(each for each in there if self._is_its_file(item, each))],
             [each for each in there if self._has_all(item, each)],
         )
 
