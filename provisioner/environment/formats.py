@@ -11,7 +11,7 @@ from provisioner.core.connection import STRAY, strays
 from provisioner.core.errors import UsageError
 
 Variables = dict[str, str]
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:@%+,=")
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:@%+,")
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -47,8 +47,9 @@ def dotenv(variables: Variables) -> str:
 
     Single quotes where the value allows it, which all of them take literally but for what python-dotenv expands there:
     ``${NAME}``, and a backslash in front of another or of the quote. A value with a single quote goes into double
-    quotes, where they agree only as long as nothing in it is special to one of them. Any other value is an error: some
-    reader would take it for another, and sh might even run a part of it.
+    quotes, where they agree only as long as nothing in it is special to one of them: a backslash is literal before some
+    characters and for some readers. Any other value is an error: some reader would take it for another, and sh might even
+    run a part of it.
     """
     return _lines(f"{name}={_dotenv_quoted(name, value)}" for name, value in variables.items())
 
@@ -58,17 +59,12 @@ def _dotenv_quoted(name: str, value: str) -> str:
         return value
     if not any(part in value for part in ("'", "${", "\\\\", "\r")) and not value.endswith("\\"):
         return f"'{value}'"
-    if not any(char in value for char in '"$`\r') and not _escapes(value):
+    if not any(char in value for char in '"$`\\\r'):
         return f'"{value}"'
     raise UsageError(
         f"the value of {name} cannot be written so that all readers of .env files agree on it: {value!r}",
         "Use another format, such as shell or json, or 'provisioner exec'",
     )
-
-
-def _escapes(value: str) -> bool:
-    """Whether some reader takes a backslash in it, between double quotes, for the start of an escape."""
-    return any(part[:1] in ("", *"\\'abfnrtv\n") for part in value.split("\\")[1:])
 
 
 def json(variables: Variables) -> str:

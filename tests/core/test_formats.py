@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import stat
 import subprocess
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from support import git, ok, provisioner, shop
 from provisioner.core.connection import STRAY
 from provisioner.core.errors import UsageError
 from provisioner.environment import env_block, formats
+from provisioner.environment.dotenv import parse
 
 # .env files
 
@@ -39,6 +42,7 @@ REFUSED = [
     "ends\\",
     "cr\rhere",
     "\\",
+    "it's \\ x",
     "it's \\n",
     "it's $HOME",
     'it\'s "q"',
@@ -59,21 +63,65 @@ def test_a_refused_value_is_named_with_a_way_out(value: str) -> None:
 
 def test_all_readers_of_dotenv_files_agree(tmp_path: Path) -> None:
     some = [f"{before}{char}{after}" for char in "'\"$\\`\n# " for before in ("", "a", "it's ") for after in ("", "b")]
-    some += [f"it's \\{char}" for char in "abcdefghijklmnopqrstuvwxyz0${'\""]
     variables = _dotenv_readable(NASTY + some)
     path = tmp_path / ".env"
     path.write_text(formats.dotenv(variables), newline="")
-    names = json.dumps(list(variables))
 
     assert dotenv_values(path) == variables
     assert sourced("sh", path, list(variables)) == [os.fsencode(value) for value in variables.values()]
     assert sourced("bash", path, list(variables)) == [os.fsencode(value) for value in variables.values()]
-    program = f"console.log(JSON.stringify({names}.map((name) => process.env[name])))"
-    node = subprocess.run(["node", f"--env-file={path}", "-e", program], capture_output=True, check=True)
-    assert dict(zip(variables, json.loads(node.stdout), strict=True)) == variables
-    program = f"console.log(JSON.stringify({names}.map((name) => Deno.env.get(name))))"
-    deno = subprocess.run(["deno", "eval", f"--env-file={path}", program], capture_output=True, check=True)
-    assert dict(zip(variables, json.loads(deno.stdout), strict=True)) == variables
+    assert _by_node(path, variables) == _by_deno(path, variables) == variables
+
+
+def test_all_readers_agree_on_any_text_and_ours_is_one_of_them(tmp_path: Path) -> None:
+    """Random texts of what is special somewhere, all in one file for each reader."""
+    dice = random.Random(time.time_ns() if os.environ.get("KV_NIGHTLY") else 14)
+    number = 20_000 if os.environ.get("KV_NIGHTLY") else 2_000
+    alphabet = "'\"\\\\\\$`\n\t #=!{}&;|<>()*?[]~%0anrtvbfux é🌱\x01\x7f\u2028"
+    texts = ["".join(dice.choices(alphabet, k=dice.randint(0, 12))) for _ in range(number)]
+    variables = _dotenv_readable(texts)
+    assert len(variables) > number // 4
+    path = tmp_path / ".env"
+    text = formats.dotenv(variables)
+    path.write_text(text, newline="")
+
+    assert parse(".env", text) == variables
+    assert dotenv_values(path) == variables
+    assert _by_node(path, variables) == _by_deno(path, variables) == variables
+    for shell in ("sh", "bash", "zsh"):
+        assert _by_shell(shell, path, variables) == variables
+    for shell, written in (
+        ("sh", formats.shell),
+        ("bash", formats.shell),
+        ("zsh", formats.shell),
+        ("fish", formats.fish),
+    ):
+        every = named(texts)
+        path.write_text(written(every), newline="")
+        assert _by_shell(shell, path, every) == every
+
+
+def _by_shell(shell: str, path: Path, variables: dict[str, str]) -> dict[str, str]:
+    """Of a program that a shell starts once it has read the file."""
+    read = "source" if shell == "fish" else "."
+    script = f"{read} {path}; env -0" if shell == "fish" else f"set -a; {read} {path}; env -0"
+    found = subprocess.run([shell, "-c", script], capture_output=True, check=True).stdout
+    pairs = (entry.split("=", 1) for entry in os.fsdecode(found).split("\0")[:-1])
+    return {name: value for name, value in pairs if name in variables}
+
+
+def _by_node(path: Path, variables: dict[str, str]) -> dict[str, str]:
+    return _by_program(["node", f"--env-file={path}", "-e"], "process.env[name]", variables)
+
+
+def _by_deno(path: Path, variables: dict[str, str]) -> dict[str, str]:
+    return _by_program(["deno", "eval", f"--env-file={path}"], "Deno.env.get(name)", variables)
+
+
+def _by_program(command: list[str], read: str, variables: dict[str, str]) -> dict[str, str]:
+    program = f"console.log(JSON.stringify({json.dumps(list(variables))}.map((name) => {read})))"
+    found = subprocess.run([*command, program], capture_output=True, check=True)
+    return dict(zip(variables, json.loads(found.stdout), strict=True))
 
 
 @given(TEXTS)

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support import DENO, events, git, ok, provisioner, run, shop
 
@@ -195,6 +195,7 @@ def test_a_file_that_readers_disagree_on_is_refused_whole(repo: Path, line: str,
         refused(repo, "--from-file", ".env", says="line 3")
 
 
+@example({"A": "'\\0"})
 @given(st.dictionaries(st.text(string.ascii_uppercase, min_size=1), st.text().filter(lambda text: "\0" not in text)))
 def test_what_is_written_as_dotenv_is_read_as_it_was(values: dict[str, str]) -> None:
     written: dict[str, str] = {}
