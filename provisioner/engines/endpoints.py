@@ -138,7 +138,8 @@ def _usable_file(database: ConnectedDatabase) -> str:
 
 
 def _must_say_so(database: ConnectedDatabase) -> None:
-    """Raises NotYet where another timeline is written beside the data: the registry is an older one, or has just changed."""
+    """Raises NotYet if the owner record names another timeline or a later generation of the credentials: the registry is an
+    older one, or has just changed."""
     if not database.timeline:
         return
     directory = os.path.dirname(database_path(database.location, database.database_id))
@@ -147,7 +148,7 @@ def _must_say_so(database: ConnectedDatabase) -> None:
             text = file.read()
     except OSError:
         return  # one that is older than such files
-    if f'"name": "{database.timeline}",\n  "branch":' in text:
+    if f'"name": "{database.timeline}",\n  "branch":' in text and f'"generation": {database.generation},\n' in text:
         return
     from provisioner.core.naming import shown
     from provisioner.core.owner import Owner
@@ -158,6 +159,12 @@ def _must_say_so(database: ConnectedDatabase) -> None:
             f"database {database.database_name!r} belongs to {shown(owner.timeline)} of app {owner.app}, according to its owner"
             " record, so the registry may be older than the data",
             f"To use it as that, run: provisioner database recover {database.database_id}",
+        )
+    if owner is not None and owner.generation > database.generation:
+        raise NotYet(
+            f"the credentials of database {database.database_name!r} were revoked, according to its owner record, so the registry"
+            " may be older than the data",
+            f"Run: provisioner database recover {database.database_id}",
         )
 
 

@@ -151,6 +151,8 @@ def test_credentials_that_were_revoked_stay_so_in_an_older_registry(tmp_path: Pa
     ok(repo, "token", "revoke", "--database", one)
     ok(repo, "reconcile")
     put_registry_back(home, kept)
+    closed = provisioner(repo, "exec", "--branch", "one", "--", "true")
+    assert (closed.returncode, f"provisioner database recover {one}" in closed.stderr) == (3, True), closed
     told = provisioner(repo, "doctor")
     line = f"its database {one}"
     assert [each for each in told.stdout.splitlines() if line in each and f"provisioner database recover {one}" in each]
