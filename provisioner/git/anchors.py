@@ -110,7 +110,7 @@ def log_births(common_dir: bytes, branches: Iterable[bytes]) -> dict[bytes, int]
 
 
 def ref_birth(common_dir: bytes, branch: bytes) -> int | None:
-    """When (ns) the file that is the ref of this branch was created; None if that is unknown, or if the branch has no separate file."""
+    """When (ns) the file that is the ref of this branch was created. None if that is unknown, or the branch has no such file."""
     path = os.path.join(common_dir, HEADS + branch)
     alias = os.path.islink(path) or read_file(path).startswith(b"ref:")
     return None if alias else birth_ns(path)
