@@ -69,6 +69,7 @@ class Daemon:
         self._spares = SpareStock(log)
         self._looked = 0.0
         self._listened = 0.0
+        self._signals: SignalPipe | None = None
 
     def run(self) -> None:
         """Watch and reconcile until SIGTERM or SIGINT. Raises `Busy` if a daemon already runs for this home."""
@@ -87,7 +88,13 @@ class Daemon:
         finally:
             os.close(lock)
 
+    @property
+    def replaced(self) -> bool:
+        """Did it end by SIGTERM, after which the next daemon usually starts, and not by Ctrl-C?"""
+        return self._signals is not None and self._signals.first == signal.SIGTERM
+
     def _stop_when_asked(self) -> None:
+        assert self._signals is not None  # noqa: S101 - made before the thread
         self._signals.wait()
         self._stopping.set()
         self._queue.put(None)

@@ -10,6 +10,7 @@ from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import AppId
 from provisioner.hosting.apps.context import Log
 from provisioner.hosting.apps.manager import AppManager
+from provisioner.hosting.linger import leave_router
 from provisioner.hosting.router.binary import caddy
 from provisioner.hosting.router.options import RouterOptions
 from provisioner.hosting.router.router import Router
@@ -55,9 +56,12 @@ class Previews:
         if self._lock is not None:
             self._manager.look(app_id)
 
-    def stop(self) -> None:
-        """End the router, then the apps."""
+    def stop(self, keep_router: float = 0.0) -> None:
+        """End the router, then the apps. With `keep_router` (s), the router runs on for this long, for the next daemon: what
+        it sends to dev servers continues, and requests for apps wait."""
         if self._lock is not None:
-            self._router.stop()
+            self._router.stop(keep_router=keep_router > 0)
             self._manager.close()
             os.close(self._lock)
+            if keep_router > 0:
+                leave_router(self._home, keep_router)

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from provisioner.system.file_lock import try_lock
+from provisioner.system.file_lock import locked, try_lock
 from provisioner.system.home import Home
 
 
 def take_apps(home: Home) -> int | None:
-    """Take the lock for running the home's apps, as a descriptor; None if another process has it."""
-    return try_lock(_lock(home))
+    """Take the lock for running the home's apps, as a descriptor; None if another process has it. A router that no daemon has
+    taken over is ended before, or not at all."""
+    with ending_router(home):
+        return try_lock(_lock(home))
+
+
+@contextmanager
+def ending_router(home: Home) -> Iterator[None]:
+    """In this block no process begins to run the home's apps."""
+    with locked(os.path.join(home.locks, "router-end.lock"), "the router"):
+        yield
 
 
 def apps_run(home: Home) -> bool:

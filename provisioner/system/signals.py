@@ -25,6 +25,8 @@ class SignalPipe:
     def __init__(self, *numbers: signal.Signals) -> None:
         self._numbers = bytes(numbers)
         self._came = False
+        self.first: int | None = None
+        """The signal that came first, if one did."""
         self._fd, self._told = os.pipe()
         os.set_blocking(self._fd, False)
         os.set_blocking(self._told, False)
@@ -58,7 +60,9 @@ class SignalPipe:
         if self._fd not in ready:
             return False
         told = os.read(self._fd, 512)  # other signals that have a handler may be in it
-        self._came = self._came or any(number in self._numbers for number in told)
+        came = [number for number in told if number in self._numbers]
+        if came and not self._came:
+            self._came, self.first = True, came[0]
         return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -193,6 +194,33 @@ def world(directory: Path, options: RouterOptions | None = None, *, start: bool 
             assert made.router is not None
             assert made.router.problem == ""
         yield made
+
+
+def connected(port: int, host: str, path: str) -> socket.socket:
+    """A request that is not sent to its end."""
+    found = socket.create_connection(("127.0.0.1", port), timeout=60)
+    found.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n".encode())
+    return found
+
+
+def websocket(port: int, host: str) -> socket.socket:
+    """A WebSocket to the app of a host."""
+    key = base64.b64encode(bytes(16)).decode()
+    found = connected(port, host, "/socket")
+    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    found.sendall(f"{upgrade}Sec-WebSocket-Key: {key}\r\n\r\n".encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += found.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 101"), answer
+    return found
+
+
+def echoes(connection: socket.socket, text: bytes) -> bool:
+    """Does the app answer on a WebSocket?"""
+    connection.sendall(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)
+    expected = bytes((0x81, len(text) + 5)) + b"echo " + text
+    return connection.recv(len(expected), socket.MSG_WAITALL) == expected
 
 
 def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:

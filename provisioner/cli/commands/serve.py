@@ -15,6 +15,7 @@ from provisioner.cli.log_format import Log, log_in, log_option
 from provisioner.cli.options.config_file import ConfiguredCommand
 from provisioner.cli.options.server_options import preview_options, server_options
 from provisioner.core.clock import now_ms
+from provisioner.core.durations import milliseconds
 from provisioner.core.errors import UsageError
 from provisioner.core.host_names import is_host_name
 from provisioner.dashboard.web import login_codes
@@ -60,12 +61,14 @@ def serve(log_format: str, **options: Any) -> None:
 def up(log_format: str, **options: Any) -> None:
     """Run 'watch', 'serve', and the apps of timelines.
 
-    How an app is run is set with 'provisioner app run'. The apps' URLs need the extra 'previews' of this package.
+    How an app is run is set with 'provisioner app run'. The apps' URLs need the extra 'previews' of this package. Ctrl-C and
+    SIGTERM end the apps and the router; see --keep-router for restarts.
     """
     from provisioner.daemon.loop import Daemon
 
     log = log_in(log_format)
     router, most = _router_options(options), options.pop("max_apps")
+    keep_router = milliseconds(options.pop("keep_router")) / 1000
     server = _server(log, options, lambda: os.kill(os.getpid(), signal.SIGTERM))
     previews: Any = None
     if router.port and replica.followed(server.home) is None:
@@ -83,7 +86,7 @@ def up(log_format: str, **options: Any) -> None:
         daemon.run()
     finally:
         if previews:
-            previews.stop()
+            previews.stop(keep_router if daemon.replaced else 0.0)
         server.stop()
     server.must_have_lived()
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli.context import with_options
+from provisioner.cli.options.duration import DURATION
 from provisioner.core.host_names import DOMAIN, PORT
 from provisioner.kv.stores.postgres.pool_limits import POOL
 
@@ -87,6 +88,12 @@ PREVIEW_OPTIONS: dict[str, dict[str, Any]] = {
         "type": click.Choice(["off", "files", "local", "acme"]),
         "help": "Certificates of the apps' URLs: those of --tls-cert, of an authority in this home, or of an ACME authority."
         " Default: those of --tls-cert, if it is given.",
+    },
+    "--keep-router": {
+        "type": DURATION,
+        "default": "0s",
+        "show_default": True,
+        "help": "After SIGTERM, let the router run on for this long, for the 'provisioner up' that follows.",
     },
     "--preview-http-port": {
         "default": 0,

@@ -69,6 +69,7 @@ class AppManager:
         context.builds.close()
         for pool in (context.starts, context.ends):
             pool.shutdown(wait=True, cancel_futures=pool is not context.ends)
+        self._clear_routes()  # another program may get a port that an app had
         context.spare.close()
 
     def look(self, app_id: AppId) -> None:
@@ -116,11 +117,15 @@ class AppManager:
 
     def _begin(self, registry: Registry) -> None:
         """Find what a daemon before has left, and start what ran then."""
-        for host in self._context.routes.all().keys() - self._context.dev_hosts():
-            self._context.routes.clear(host)
+        self._clear_routes()
         settle(registry)
         for app_id in hosting.hosting_apps(registry):
             self._queue.put(LookAtApp(app_id))
+
+    def _clear_routes(self) -> None:
+        """Those of dev servers stay."""
+        for host in self._context.routes.all().keys() - self._context.dev_hosts():
+            self._context.routes.clear(host)
 
     def _try(self, registry: Registry, message: Message) -> None:
         """Act on a message. What goes wrong with one app keeps none of the others from its turn."""

@@ -29,6 +29,8 @@ _APP_CONNECTIONS = 256
 _DIAL = "3s"
 # Answers without a length are passed on as they come, for example events; this is for those with one.
 _FLUSH = "20ms"
+# Of requests to a configuration that was replaced, for example when certificates were renewed.
+DRAIN = "10m"
 _GATEWAY_TRIES, _GATEWAY_PAUSE = 200, "50ms"  # while a daemon starts again
 _NEVER: list[dict[str, Any]] = [{"not": [{}]}]
 
@@ -41,6 +43,7 @@ def app(options: RouterOptions, patience: str) -> list[Json]:
         "handler": "reverse_proxy",
         "upstreams": [{"dial": "tcp{http.vars.to}"}],
         "flush_interval": _FLUSH,
+        "stream_close_delay": DRAIN,
         "transport": {
             "protocol": "http",
             "compression": False,

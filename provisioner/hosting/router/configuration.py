@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from provisioner.hosting.router.caddy_errors import error_routes, plain_text
-from provisioner.hosting.router.caddy_proxies import Json, app, asking, gateway, invoke, subroute
+from provisioner.hosting.router.caddy_proxies import DRAIN, Json, app, asking, gateway, invoke, subroute
 from provisioner.hosting.router.cookies import cookie_pattern
 from provisioner.hosting.router.names import (
     ADMIN_SOCKET,
@@ -40,7 +40,6 @@ _HEADER_BYTES = 65_536
 _HTTPS = 443
 _HEADER_SECONDS = "30s"
 _IDLE_SECONDS = "2m"
-_STOP_SECONDS = "5s"
 _FIRST_TRY, _SECOND_TRY = "1s", "5s"
 _FORM_BYTES = 16_384
 _HOST_PATTERN = r"^[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?$"
@@ -82,7 +81,7 @@ def configuration(options: RouterOptions) -> Json:
         "logging": {"logs": {"default": _log()}},
         "storage": {"module": "file_system", "root": DATA},
         "apps": {
-            "http": {"grace_period": _STOP_SECONDS, "servers": servers},
+            "http": {"grace_period": DRAIN, "servers": servers},
             **_certificates(options),
         },
     }

@@ -30,7 +30,7 @@ from provisioner.system.atomic_file import replace_file
 from provisioner.system.file_lock import try_lock
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home, inherited_by_strangers
 
-STOP_SECONDS = 8.0  # Caddy itself gives requests 5
+STOP_SECONDS = 5.0  # for requests that are being answered
 _START_SECONDS = 10.0
 _PID_SECONDS = 60.0  # until a process that has the lock says its id, which takes long on a busy machine
 _LAST_WORDS = 400
@@ -92,6 +92,12 @@ class RouterProcess:
         )
         digest = hashlib.sha256(config + _certificates(self._options)).hexdigest()
         return config, Record(version_mark(caddy()), listen, digest)
+
+    def runs(self) -> bool:
+        lock = try_lock(self._path(_LOCK))
+        if lock is not None:
+            os.close(lock)
+        return lock is None
 
     def stop(self) -> None:
         """End the router, whichever daemon started it. Requests that are being answered have some seconds."""

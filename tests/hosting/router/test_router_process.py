@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from certificates import certificate
-from router_world import App, World, at_once, free_port, start_app, until, world
+from router_world import App, World, at_once, echoes, free_port, start_app, until, websocket, world
 
 from provisioner.hosting.router.options import CertificateFiles, RouterOptions
 from provisioner.hosting.router.process import RouterProcess
@@ -153,7 +153,9 @@ def test_another_configuration_is_loaded_without_a_refused_connection(own: World
 
     asking = threading.Thread(target=ask)
     asking.start()
+    talk = websocket(own.port, LOGIN)
     own.start(trusted_proxies=("203.0.113.0/24",))
+    assert echoes(talk, b"after")
     ended.set()
     asking.join()
     assert failures == []
