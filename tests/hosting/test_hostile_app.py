@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 import hostile_app
 import pytest
@@ -20,7 +21,11 @@ from provisioner.system.home import Home
 
 
 @pytest.mark.skipif(not landlock.abi(), reason="the kernel has no Landlock")
-def test_a_hostile_app_reaches_nothing(tmp_path: Path, home: Path) -> None:
+def test_a_hostile_app_reaches_nothing(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_of-the-operator")
+    netrc = tmp_path / "operator/.netrc"
+    netrc.parent.mkdir()
+    netrc.write_text("machine forge.example.com password ghp_of-the-operator")
     with previews(tmp_path, home) as world:
         world.push("victim", "victim")
         (world.clone / "server.py").write_text(Path(hostile_app.__file__).read_text())
@@ -31,7 +36,9 @@ def test_a_hostile_app_reaches_nothing(tmp_path: Path, home: Path) -> None:
         until(lambda: "victim.shop.localhost" in Routes(Home(str(home))).all())
         ports = Routes(Home(str(home))).all()
         victim = world.said("victim.shop.localhost")["pid"]
-        target = {
+        supervisor = Path(f"/proc/{victim}/stat").read_text().rpartition(") ")[2].split()[1]
+        target: dict[str, Any] = {
+            "token": "ghp_of-the-operator",
             "home": str(home),
             "files": {
                 "registry": str(home / "registry.db"),
@@ -41,11 +48,15 @@ def test_a_hostile_app_reaches_nothing(tmp_path: Path, home: Path) -> None:
                 "production's database": databases["production"],
                 "the repository's configuration": str(world.bare / "config"),
                 "the repository's head": str(world.bare / "HEAD"),
+                "the router's configuration": str(home / "router/caddy.json"),
+                "the forge's credentials": str(netrc),
+                "another app's log": str(next((home / "log/apps").glob("*.log"))),
                 "another app's code": f"/proc/{victim}/cwd/server.py",
             },
             "directories": {
                 "the home": str(home),
                 "the router": str(home / "router"),
+                "the routes": str(home / "router/open"),
                 "the work of others": str(home / "work"),
                 "the logs": str(home / "log"),
                 "the repository": str(world.bare),
@@ -62,11 +73,16 @@ def test_a_hostile_app_reaches_nothing(tmp_path: Path, home: Path) -> None:
                 "of the gateway": str(home / "router/gateway.sock"),
                 "of the router's configuration": str(home / "router/admin.sock"),
             },
-            "pids": {"another app": victim, "the daemon": world.running.process.pid},
+            "pids": {"another app": victim, "the daemon": world.running.process.pid}
+            | {"the router": world.routers()[0], "another app's supervisor": int(supervisor)},
         }
         query = urllib.parse.quote(json.dumps(target))
         results = world.said("evil.shop.localhost", f"/attack?{query}")["results"]
         reached = {name for name, success in results.items() if success}
-        assert len(results) > 30
+        assert len(results) > 70
+        for each in target["files"].values():
+            assert Path(each).exists(), each
+        for each in (*target["directories"].values(), *target["sockets"].values()):
+            assert Path(each).exists(), each
         assert reached == set()
         assert world.said("victim.shop.localhost")["text"] == "victim"

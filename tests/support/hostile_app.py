@@ -135,6 +135,21 @@ def _inherits() -> bool:
     )
 
 
+def _has_in_environment(text: str) -> bool:
+    return any(text in value for value in os.environ.values())
+
+
+def _finds_the_supervisor_of(mark: str) -> bool:
+    """A process above or beside this one whose variables it can read."""
+    return any(
+        mark in Path(path).read_text(errors="replace") for path in glob.glob("/proc/[0-9]*/environ") if _is_other(path)
+    )
+
+
+def _is_other(path: str) -> bool:
+    return path.split("/")[2] not in (str(os.getpid()), "self") and os.access(path, os.R_OK)
+
+
 def attempts(target: dict[str, Any]) -> dict[str, Callable[[], bool]]:
     """Each way by its name; True, or no exception, is a success of the attacker."""
     home, pids = target["home"], target["pids"]
@@ -142,6 +157,8 @@ def attempts(target: dict[str, Any]) -> dict[str, Callable[[], bool]]:
     for name, path in target["files"].items():
         found[f"read {name}"] = partial(_reads, path)
         found[f"write {name}"] = partial(_writes, path)
+    found["have the forge's token in the environment"] = partial(_has_in_environment, target["token"])
+    found["read the forge's token of others"] = partial(_finds_the_supervisor_of, target["token"])
     first = next(iter(target["files"].values()))
     found["read through a link"] = partial(_links, first)
     found["read through a hard link"] = partial(_hard_links, first)
