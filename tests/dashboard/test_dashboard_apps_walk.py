@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -48,6 +49,20 @@ def home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return shared_home
 
 
+@contextmanager
+def followed(repository: Path) -> Iterator[Path]:
+    """What `provisioner logs -f` prints, from when it is there."""
+    printed = repository.parent / "followed"
+    with printed.open("wb") as file:
+        process = subprocess.Popen(("provisioner", "logs", "login", "-f"), cwd=repository, stdout=file)
+    try:
+        until(lambda: "starting two" in printed.read_text())
+        yield printed
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
 def reloaded(page: Page) -> str:
     page.reload()
     return str(page.locator("body").inner_text())
@@ -79,8 +94,10 @@ def test_an_app_is_pushed_opened_watched_stopped_and_rolled_back(walk: Walk, hom
         page.evaluate("window.loaded = true")
         log = page.get_by_role("log", name="Log")
         expect(log).to_contain_text("starting two")
-        preview.goto(f"{preview.url}asked-for-by-a-user")
-        expect(log).to_contain_text("/asked-for-by-a-user")
+        with followed(walk.world.bare) as printed:  # on the command line at the same time
+            preview.goto(f"{preview.url}asked-for-by-a-user")
+            expect(log).to_contain_text("/asked-for-by-a-user")
+            until(lambda: "/asked-for-by-a-user" in printed.read_text())
         assert page.evaluate("window.loaded")
         page.get_by_label("Source").select_option("build")
         page.get_by_role("button", name="Show").click()
