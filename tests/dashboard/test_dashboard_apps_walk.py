@@ -15,9 +15,10 @@ from typing import Literal
 import pytest
 from chromium import launched, log_in, problems, visit, visitor
 from connect_world import free_port
+from dashboard_world import code
 from playwright.sync_api import Browser, Page, expect
 from preview_world import PreviewWorld, previews
-from support import until
+from support import git, until
 
 BUILD = "echo compiling; test ! -e broken || { echo 'no such module'; exit 9; }"
 
@@ -135,6 +136,21 @@ def test_a_private_preview_is_opened_by_the_dashboards_session_from_its_own_page
         assert preview.url == f"http://private.shop.previews.test:{walk.world.port}/deep?a=b"
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_preview_is_reached_by_logging_in_to_the_dashboard_on_the_way(walk: Walk, home: Path, scripts: bool) -> None:
+    if "private" not in git(walk.world.bare, "branch", "--list", "private").stdout:
+        walk.world.push("private", "secret")
+    context = walk.browser.new_context(java_script_enabled=scripts)
+    page = context.new_page()
+    page.goto(f"http://private.shop.previews.test:{walk.world.port}/deep?a=b")
+    page.get_by_role("link", name="Sign in with the dashboard").click()
+    page.get_by_label("One-time code or admin token").fill(code(home))
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("body")).to_contain_text('"text": "secret"')
+    assert page.url == f"http://private.shop.previews.test:{walk.world.port}/deep?a=b"
+    context.close()
+
+
 SIZES: tuple[tuple[Literal["light", "dark"], int], ...] = (
     ("light", 1280),
     ("dark", 360),
@@ -156,6 +172,9 @@ def test_no_page_of_an_app_keeps_people_out(walk: Walk, home: Path, axe: str) ->
             color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True, reduced_motion="reduce"
         )
         page = context.new_page()
+        page.goto(f"http://failing.shop.previews.test:{walk.world.port}/")
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        found[f"sign-in {scheme} {width}"] = problems(page, axe)
         log_in(page, walk.base, home)
         tabs = ("", "/deploys", "/logs", "/logs?source=build")
         for path in (

@@ -22,6 +22,9 @@ from provisioner.dashboard.web.sessions import LoginSession, Notice
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 
+LEADS_AWAY = ("/open-preview",)
+"""Pages that redirect to other sites."""
+
 _WRONG = "Invalid code or token"
 _TOO_NARROW = "That token opens databases, not the dashboard"
 
@@ -51,10 +54,7 @@ def log_in(shared: SharedResources) -> Endpoint:
             many = shared.attempts.failed(address, perf_counter())
             wrong = "Too many failed attempts. Wait a minute, then try again" if many else found.text
             return rendering.login(429 if many else 401, wrong, following=following, resume=resume, typed=typed)
-        if places.inside(resume):  # the browser then sends the same form
-            answered = RedirectResponse(under(found.root, resume), 307)
-        else:
-            answered = RedirectResponse(under(found.root, following if places.inside(following) else "/"), 303)
+        answered = _onward(found, resume, following if places.inside(following) else "/")
         encrypted = _encrypted(shared, request)
         answered.set_cookie(
             f"{SECURE}{shared.cookie}" if encrypted else shared.cookie,
@@ -67,6 +67,16 @@ def log_in(shared: SharedResources) -> Endpoint:
         return answered
 
     return answer
+
+
+def _onward(session: LoginSession, resume: str, following: str) -> Response:
+    """To a form that is sent again, or to a page. What leads to another site cannot be reached by a redirect: browsers hold a
+    form's redirects to the Content-Security-Policy of its page, too."""
+    if places.inside(resume):
+        return RedirectResponse(under(session.root, resume), 307)
+    if following.partition("?")[0] in LEADS_AWAY:
+        return rendering.onward(session, following)
+    return RedirectResponse(under(session.root, following), 303)
 
 
 def alive(shared: SharedResources) -> Endpoint:

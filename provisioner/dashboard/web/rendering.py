@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.naming import shown
 from provisioner.dashboard.web.background_tasks import BackgroundTask
-from provisioner.dashboard.web.roots import rooted
+from provisioner.dashboard.web.roots import rooted, under
 from provisioner.dashboard.web.sessions import LoginSession, Notice
 from provisioner.operations.documents import size_text
 
@@ -154,3 +154,8 @@ def login(
         resume=resume,
         typed=typed,
     )
+
+
+def onward(session: LoginSession, path: str) -> HTMLResponse:
+    """The page that a browser leaves at once for another page of the session."""
+    return page("onward.html", session=session, now=now_ms(), path=path, place=under(session.root, path))

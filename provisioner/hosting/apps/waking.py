@@ -14,7 +14,7 @@ from provisioner.hosting.apps.sites import HostedSite
 from provisioner.hosting.deployments.cleaning import has_files
 from provisioner.hosting.deployments.due import Wanted, is_connected, wanted_of
 from provisioner.hosting.deployments.records import set_state
-from provisioner.hosting.router.waking import AppFailed, AppRunning, NoSuchApp
+from provisioner.hosting.router.waking import AppFailed, AppRunning, AppStopped, NoSuchApp
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 
@@ -29,7 +29,7 @@ class Waking:
         site, hosted = message.site, message.site.hosted
         item = self._context.apps.of(fresh(registry, hosted))
         if site.state.state is AppState.STOPPED:
-            message.woken.set_result(AppFailed("it was stopped. To start it: provisioner app start"))
+            message.woken.set_result(AppStopped())
             return
         if site.deployment is not None and not has_files(registry, hosted, site.deployment):
             message.woken.set_result(NoSuchApp())

@@ -20,17 +20,39 @@ _SAFE: Headers = [
         "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     ),
 ]
+_STYLE = """
+:root { color-scheme: light dark; --page: #f7f8f8; --box: #fff; --line: #b4bfbf; --text: #18211f; --quiet: #55615f;
+  --accent: #0b6158; --on-accent: #fff; --bad: #9a1c1c; }
+@media (prefers-color-scheme: dark) { :root { --page: #101514; --box: #171e1d; --line: #485653; --text: #e5ebe9;
+  --quiet: #9fadaa; --accent: #5fd0bf; --on-accent: #06211d; --bad: #ffa59e; } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 36rem; margin: 14vh auto 0; padding: 0 1rem 3rem;
+  background: var(--page); color: var(--text); overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .75rem; }
+p { margin: .6rem 0; }
+pre { overflow: auto; max-height: 50vh; padding: 1rem; border: 1px solid var(--line); border-radius: 8px;
+  background: var(--box); font-size: 13px; }
+input, button, .button { font: inherit; padding: .45rem .8rem; border: 1px solid var(--line); border-radius: 6px;
+  background: var(--box); color: var(--text); }
+input { width: 100%; box-sizing: border-box; margin: .3rem 0 .8rem; }
+label { font-weight: 550; }
+button { cursor: pointer; }
+.button { display: inline-block; background: var(--accent); border-color: var(--accent); color: var(--on-accent);
+  font-weight: 600; text-decoration: none; }
+.or { color: var(--quiet); margin: 1.2rem 0; }
+[role=alert] { color: var(--bad); }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+"""
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">{head}
 <title>{title}</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:15vh auto 0;padding:0 1rem;color-scheme:light dark}}
-pre{{overflow:auto;padding:1rem;border:1px solid #8886;font-size:13px;max-height:50vh}}
-input,button{{font:inherit;padding:.4rem .6rem}}input{{width:100%;box-sizing:border-box;margin:.3rem 0 .8rem}}</style></head>
-<body><h1>{title}</h1>
+<style>{style}</style></head>
+<body><main><h1>{title}</h1>
 {body}
-</body></html>
+</main></body></html>
 """
+_BY_DASHBOARD = """<p><a class="button" href="{place}">Sign in with the dashboard</a></p>
+<p class="or">or with an access token</p>"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +88,7 @@ def sign_in(
 ) -> GatewayAnswer:
     """The form for an access token. `dashboard` is the address of the page of the dashboard that signs in, if there is one."""
     said = f'<p role="alert"><strong>{html.escape(wrong)}</strong></p>' if wrong else ""
-    link = f'<p><a href="{html.escape(dashboard)}">Sign in with the dashboard</a></p>' if dashboard else ""
+    link = _BY_DASHBOARD.format(place=html.escape(dashboard)) if dashboard else ""
     body = f"""{said}<p>{html.escape(name)} is not public.</p>{link}
 <form method="post" action="{html.escape(action)}"><input type="hidden" name="next" value="{html.escape(following)}">
 <label for="token">Access token</label><input id="token" name="token" type="password" required autocomplete="off" maxlength="256">
@@ -80,7 +102,7 @@ def redirect(location: str, cookies: Sequence[str] = ()) -> GatewayAnswer:
 
 
 def _page(status: int, title: str, body: str, head: str, extra: Headers | None) -> GatewayAnswer:
-    text = _PAGE.format(title=html.escape(title), body=body, head=head)
+    text = _PAGE.format(title=html.escape(title), body=body, head=head, style=_STYLE)
     return GatewayAnswer(status, text.encode(), _with_type("text/html", extra))
 
 

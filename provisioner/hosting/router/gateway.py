@@ -31,7 +31,7 @@ from provisioner.hosting.router.inquiry import Inquiry
 from provisioner.hosting.router.names import ASK, ASK_AGAIN, GATEWAY_SOCKET, KNOWN, OWN, UPSTREAM
 from provisioner.hosting.router.pending import MOST, Full, Pending
 from provisioner.hosting.router.sign_in import SignIn
-from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy, NoSuchApp, Site, Waker, Woken
+from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy, AppStopped, NoSuchApp, Site, Waker, Woken
 from provisioner.hosting.routes import LOOPBACK
 from provisioner.system.home import DIRECTORY_MODE, Home
 from provisioner.system.service_thread import ServiceThread
@@ -236,6 +236,9 @@ class _Conversation:
             case AppFailed():
                 log_tail = woken.log_tail if self._show_logs or not site.public else ""
                 return answers.failed(site.name, woken.reason, log_tail, page=page)
+            case AppStopped():
+                text = "To start it, use the dashboard, or run: provisioner app start"
+                return answers.message(answers.UNAVAILABLE, f"{site.name} is stopped", text, page=page)
             case NoSuchApp():
                 return answers.message(answers.NOT_FOUND, _UNKNOWN_TITLE, _UNKNOWN_TEXT, page=page)
             case AppsBusy():

@@ -47,7 +47,12 @@ class AppsBusy:
     retry_after: int
 
 
-Woken = AppRunning | AppFailed | NoSuchApp | AppsBusy
+@dataclass(frozen=True, slots=True)
+class AppStopped:
+    """A user has stopped it, and it does not start by a request."""
+
+
+Woken = AppRunning | AppFailed | AppStopped | NoSuchApp | AppsBusy
 
 
 class Waker(Protocol):
