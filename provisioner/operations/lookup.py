@@ -25,6 +25,8 @@ SHORTEST_REVISION = 7
 _HEX = frozenset("0123456789abcdef")
 _PARTS = 2  # the kind and the instance, before the id in a name that a server has; no other name has an underscore
 
+OF_BRANCH = "git-branch/"
+
 
 def find(registry: Registry, name: str) -> tuple[App, Database]:
     """A database by its name, or by its id (or its first characters). A live one precedes archived ones of its name."""
@@ -163,7 +165,10 @@ def timeline_meant(
 def near(registry: Registry, app: App, text: str) -> tuple[str, ...]:
     """The branches, and else the timelines, of an app whose names are most like this."""
     there = [item for item in registry.timelines(app.id) if not item.preview]
-    return nearest(text, [item.branch for item in there]) or nearest(text, [item.name for item in there])
+    branches = [item.branch for item in there]
+    if text.startswith(OF_BRANCH):  # which every branch's timeline has, so that it makes none of them similar
+        return tuple(f"{OF_BRANCH}{name}" for name in nearest(text.removeprefix(OF_BRANCH), branches))
+    return nearest(text, branches) or nearest(text, [item.name for item in there])
 
 
 def _must_not_be_new(app: App, name: bytes) -> None:
