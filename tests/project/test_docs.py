@@ -15,6 +15,7 @@ import click
 import pytest
 from documents import differences, fill_in, name_of, pages, steps
 from documents import run as run_document
+from english import python_passages
 from kv_server import Served
 from paths import ROOT
 from support import daemon, repository, run
@@ -124,3 +125,16 @@ def test_the_programs_of_the_document_on_key_values_run(
     assert len(blocks) > 8
     done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_messages_of_the_page_on_troubleshooting_exist() -> None:
+    page = (ROOT / "docs" / "how-to" / "troubleshooting.md").read_text()
+    quoted = [
+        text for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for text in re.findall(r"`([^`]+)`", row)
+    ]
+    assert len(quoted) > 15
+    package = [path for path in (ROOT / "provisioner").rglob("*.py") if "_pb2" not in path.name]
+    said = [" ".join(passage.text.split()) for path in package for passage in python_passages(path)]
+    for text in quoted:
+        pattern = re.compile(".*".join(map(re.escape, text.split("…"))))
+        assert any(pattern.search(message) for message in said), text
