@@ -52,8 +52,8 @@ def show(wanted: NamedTarget, history: bool, as_json: bool) -> None:
         print_json({**document, "history": happened} if history else document)
         return
     for key, value in document.items():
-        if key not in ("databases", "pre_deploy") and value not in (None, False):
-            click.echo(shown(f"{key}: {value}"))
+        if key not in ("databases", "pre_deploy") and value not in (None, False, []):
+            click.echo(shown(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}"))
     for database in document["databases"]:
         why = f": {database['error']}" if database["error"] else ""
         click.echo(shown(f"  {database['name']}  {database['instance']}  {database['status']}{why}"))
