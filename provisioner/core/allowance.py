@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from provisioner.core.durations import milliseconds
 from provisioner.core.errors import UsageError
+from provisioner.core.sizes import size
 
 USUAL = "default"
 """In a list of trusted extensions: those that PostgreSQL lets a database's owner create."""
 
 NONE = "none"
 
-_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _LONGEST_NUMBER = 9  # digits
 _LEAST_STATEMENT_MS = 1000
 
@@ -74,11 +74,10 @@ def _number(text: str) -> int:
 
 
 def _bytes(text: str) -> int:
-    number = text.rstrip("kMGTB").strip()
-    unit = _UNITS.get(text[len(number) :].strip())
-    if unit is None or not number.isdecimal() or len(number) > _LONGEST_NUMBER or not int(number):
-        raise UsageError(f"{text!r} is not a size", f"Use a value such as 500MB, 10GB, {USUAL}, or {NONE}")
-    return int(number) * unit
+    found = size(text)
+    if not found:
+        raise UsageError(f"{text!r} is not a limit", f"Use a value such as 500MB, 10GB, {USUAL}, or {NONE}")
+    return found
 
 
 def _statement_ms(text: str) -> int:

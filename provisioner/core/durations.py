@@ -20,6 +20,14 @@ def milliseconds(text: str) -> int:
     return found
 
 
+def about(seconds: float) -> str:
+    """A time span for people, in whole units of the largest that fits: ``3 d``, ``5 min``."""
+    for unit, length_ms in (("d", _UNITS["d"]), ("h", _UNITS["h"]), ("min", _UNITS["min"])):
+        if seconds * 1000 >= length_ms:
+            return f"{int(seconds * 1000 // length_ms)} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
 def written(length_ms: int) -> str:
     """A duration in the notation of `milliseconds`, in the largest unit that gives a whole number."""
     for unit in ("d", "h", "min", "s"):

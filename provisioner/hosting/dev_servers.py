@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from provisioner.core.errors import ProvisionerError, StorageFailed
 from provisioner.hosting.ports import free_port, is_free
 from provisioner.hosting.routes import Routes
-from provisioner.system.file_lock import locked, try_lock
+from provisioner.system.file_lock import if_free, locked, try_lock
 from provisioner.system.home import DIRECTORY_MODE, Home
 from provisioner.system.router_address import address
 
@@ -53,12 +53,9 @@ class DevServers:
         """Remove what killed ones have left, unless another process looks at that now."""
         if not os.path.isdir(self._directory):
             return
-        lock = try_lock(self._lock)
-        if lock is not None:
-            try:
+        with if_free(self._lock) as free:
+            if free:
                 self._running()
-            finally:
-                os.close(lock)
 
     @contextmanager
     def registered(

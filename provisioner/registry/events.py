@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
+from provisioner.registry.schema.row_type import upsert
 from provisioner.registry.tables.connection import Tables, printable
 
 _EVENT = "id, at, action, app_id, timeline, timeline_id, revision, database_id, cause, detail"
@@ -131,8 +132,7 @@ def set_hooks(registry: Tables, app_id: AppId, commands: Mapping[str, str]) -> N
             action = HOOKS[kind]
             if command:
                 registry.write(
-                    "insert into operator_hook (app_id, action, command) values (?, ?, ?)"
-                    " on conflict (app_id, action) do update set command = excluded.command",
+                    upsert("operator_hook", ("app_id", "action", "command"), ("command",), key="app_id, action"),
                     *(app_id, action, printable(command)),
                 )
             else:

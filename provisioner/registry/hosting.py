@@ -19,6 +19,7 @@ from provisioner.core.hosting import (
 )
 from provisioner.core.ids import AppId, TimelineId
 from provisioner.registry.errors import member
+from provisioner.registry.schema.row_type import upsert
 from provisioner.registry.tables.connection import Tables, printable
 
 
@@ -208,12 +209,7 @@ def _domains_where(registry: Tables, condition: str, *values: object) -> list[Cu
 def _save(registry: Tables, table: str, columns: str, values: Iterable[object], key: int = 1) -> None:
     """Insert a row, or change the one with the same key, which is in its first columns."""
     names = columns.split(", ")
-    changes = ", ".join(f"{name} = excluded.{name}" for name in names[key:])
-    registry.write(
-        f"insert into {table} ({columns}) values ({', '.join('?' * len(names))})"
-        f" on conflict ({', '.join(names[:key])}) do update set {changes}",
-        *values,
-    )
+    registry.write(upsert(table, names, names[key:], key=", ".join(names[:key])), *values)
 
 
 def _run_command(row: tuple[object, ...]) -> RunCommand:

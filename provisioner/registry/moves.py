@@ -5,10 +5,12 @@ from __future__ import annotations
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.ids import AppId, DatabaseId
 from provisioner.core.model import Database, Instance, InstanceMove
+from provisioner.registry.schema.row_type import upsert
 from provisioner.registry.store import Registry
 from provisioner.registry.tables.connection import Tables
 
 MAKING, FENCED = 1, 2
+_END = ("location", "url", "require_quorum")
 """The progress of a database in a move: its snapshots may be fenced; no program can use it. In the latter case, the data
 at its old location is to be archived if it was `moved`."""
 
@@ -35,8 +37,7 @@ def end_move(registry: Registry, instance: Instance, now: int) -> None:
     move = move_of(instance)
     with registry.change():
         registry.write(
-            "insert into instance_left (instance_id, location, url) values (?, ?, ?) on conflict (instance_id)"
-            " do update set location = excluded.location, url = excluded.url",
+            upsert("instance_left", ("instance_id", "location", "url"), ("location", "url"), key="instance_id"),
             *(instance.id, registry.home.recorded(instance.location), instance.url),
         )
         keep_end(registry, instance, move)
@@ -80,9 +81,7 @@ def _save_location(registry: Registry, instance: Instance, end: InstanceMove) ->
 
 def _save_move(registry: Registry, instance: Instance, move: InstanceMove) -> None:
     registry.write(
-        "insert into instance_move (instance_id, location, url, require_quorum) values (?, ?, ?, ?)"
-        " on conflict (instance_id) do update set location = excluded.location, url = excluded.url,"
-        " require_quorum = excluded.require_quorum",
+        upsert("instance_move", ("instance_id", *_END), _END, key="instance_id"),
         *(instance.id, registry.home.recorded(move.location), move.url, move.require_quorum),
     )
 

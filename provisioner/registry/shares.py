@@ -9,7 +9,10 @@ from dataclasses import replace
 from provisioner.core.ids import AppId, DatabaseId, TimelineId
 from provisioner.core.model import Share
 from provisioner.registry import queries
+from provisioner.registry.schema.row_type import upsert
 from provisioner.registry.store import Registry
+
+_COLUMNS = ("timeline_id", "instance_id", "database_id", "created_at", "id")
 
 
 def shares(registry: Registry, app_id: AppId) -> list[Share]:
@@ -24,8 +27,7 @@ def shares(registry: Registry, app_id: AppId) -> list[Share]:
 
 def save_share(registry: Registry, share: Share) -> None:
     registry.write(
-        "insert into share (timeline_id, instance_id, database_id, created_at, id) values (?, ?, ?, ?, ?)"
-        " on conflict (timeline_id, instance_id) do update set database_id = excluded.database_id",
+        upsert("share", _COLUMNS, ("database_id",), key="timeline_id, instance_id"),
         *(share.timeline_id, share.instance_id, share.database_id, share.created_at),
         share.id or secrets.token_hex(16),
     )

@@ -10,10 +10,13 @@ from provisioner.core.errors import UsageError
 from provisioner.core.ids import AppId
 from provisioner.core.model import App, Context
 from provisioner.registry.errors import member
+from provisioner.registry.schema.row_type import upsert
 from provisioner.registry.store import Registry
 
 LONGEST_NAME = 128  # bytes
 LONGEST_VALUE = 16 * 1024
+_COLUMNS = ("app_id", "name", "context", "value", "secret", "changed_at")
+_MERGED = "secret = max(secret, excluded.secret)"
 RESERVED_PREFIXES = ("DENO_", "DYLD_", "LD_", "OTEL_", "PROVISIONER_")
 RESERVED = ("DATABASE_URL", "PGDATABASE", "PGHOST", "PGPASSWORD", "PGPORT", "PGUSER")
 
@@ -84,9 +87,7 @@ def save(
         for context in contexts:
             for name, value in values.items():
                 registry.write(
-                    "insert into variable (app_id, name, context, value, secret, changed_at) values (?, ?, ?, ?, ?, ?)"
-                    " on conflict (app_id, name, context) do update set value = excluded.value,"
-                    " secret = max(secret, excluded.secret), changed_at = excluded.changed_at",
+                    upsert("variable", _COLUMNS, ("value", "changed_at"), _MERGED, key="app_id, name, context"),
                     *(app.id, name, context, value, int(secret or name in secrets), now),
                 )
                 registry.record(now, "var.set", registry.who, app_id=app.id, detail=f"{name} in {context}")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from provisioner.system.file_lock import locked, try_lock
+from provisioner.system.file_lock import if_free, locked, try_lock
 from provisioner.system.home import Home
 
 
@@ -28,11 +28,8 @@ def apps_run(home: Home) -> bool:
     """Does a process run the home's apps?"""
     if not os.path.exists(_lock(home)):
         return False
-    lock = try_lock(_lock(home))
-    if lock is None:
-        return True
-    os.close(lock)
-    return False
+    with if_free(_lock(home)) as free:
+        return not free
 
 
 def _lock(home: Home) -> str:

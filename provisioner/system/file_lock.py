@@ -30,6 +30,17 @@ def try_lock(path: str) -> int | None:
 
 
 @contextmanager
+def if_free(path: str) -> Iterator[bool]:
+    """Hold the lock for the block if no other process does; whether it is held."""
+    fd = try_lock(path)
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+@contextmanager
 def locked(path: str, what: str, timeout: float = 60.0) -> Iterator[None]:
     """Hold the lock for the block; wait `timeout` seconds for another holder, then raise `Busy`."""
     deadline = time.monotonic() + timeout

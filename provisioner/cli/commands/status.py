@@ -28,6 +28,7 @@ from provisioner.cli.listing import (
 )
 from provisioner.cli.selectors import NamedTarget, target_argument
 from provisioner.cli.targets import filtered
+from provisioner.core.durations import about
 from provisioner.core.naming import shown
 from provisioner.operations import documents as view
 from provisioner.operations.instance.moves_in_progress import moves_under_way
@@ -266,7 +267,4 @@ def _age(created_at: str) -> str:
     from datetime import UTC, datetime
 
     seconds = (datetime.now(UTC) - datetime.fromisoformat(created_at)).total_seconds()
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds // length:.0f} {unit}"
-    return f"{max(0, seconds):.0f} s"
+    return about(seconds)

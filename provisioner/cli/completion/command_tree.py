@@ -62,12 +62,12 @@ def _key() -> list[object]:
 
 
 def _keep(path: str, document: object) -> None:
-    other = f"{path}.{os.getpid()}"
+    from provisioner.system.atomic_file import replace_file
+    from provisioner.system.home import FILE_MODE
+
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(other, "w", encoding="utf-8") as file:
-            json.dump(document, file)
-        os.replace(other, path)
+        replace_file(path, json.dumps(document).encode(), FILE_MODE)
     except OSError:
         pass
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.durations import about
 from provisioner.core.naming import shown
 from provisioner.dashboard.web.background_tasks import BackgroundTask
 from provisioner.dashboard.web.roots import rooted, under
@@ -22,7 +23,6 @@ from provisioner.operations.documents import size_text
 
 _HERE: Final = os.path.dirname(os.path.dirname(__file__))
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
 
 
 def _assets() -> dict[str, tuple[bytes, str]]:
@@ -45,16 +45,9 @@ def ago(milliseconds: int | str | None, now: int) -> Markup:
     if isinstance(milliseconds, str):
         milliseconds = int(datetime.fromisoformat(milliseconds).replace(tzinfo=UTC).timestamp() * 1000)
     exact = rfc3339(milliseconds)
-    text = _distance(abs(now - milliseconds) // 1000)
+    text = about(abs(now - milliseconds) // 1000)
     text = f"{text} ago" if milliseconds <= now else f"in {text}"
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, text)
-
-
-def _distance(seconds: int) -> str:
-    for unit, length in _UNITS:
-        if seconds >= length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
 
 
 def took(milliseconds: int) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from provisioner.core.ids import DatabaseId, TimelineId
 from provisioner.core.model import App, Database, Instance
 from provisioner.registry.home.follower_guard import must_lead
 from provisioner.registry.store import Registry
-from provisioner.system.file_lock import locked, try_lock
+from provisioner.system.file_lock import if_free, locked
 
 
 @contextmanager
@@ -21,16 +21,10 @@ def app_locked(registry: Registry, app: App) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def app_if_free(registry: Registry, app: App) -> Iterator[bool]:
+def app_if_free(registry: Registry, app: App) -> AbstractContextManager[bool]:
     """The same, if no other process works on the app now; else False."""
     must_lead(registry.home)
-    fd = try_lock(os.path.join(registry.home.locks, f"app-{app.id}.lock"))
-    try:
-        yield fd is not None
-    finally:
-        if fd is not None:
-            os.close(fd)
+    return if_free(os.path.join(registry.home.locks, f"app-{app.id}.lock"))
 
 
 @contextmanager
@@ -50,15 +44,9 @@ def database_locked(registry: Registry, database: Database, timeout: float = 60.
         yield
 
 
-@contextmanager
-def database_if_free(registry: Registry, database_id: DatabaseId) -> Iterator[bool]:
+def database_if_free(registry: Registry, database_id: DatabaseId) -> AbstractContextManager[bool]:
     """True: no other process works on the database, nor can one start before the block ends."""
-    fd = try_lock(_database(registry, database_id))
-    try:
-        yield fd is not None
-    finally:
-        if fd is not None:
-            os.close(fd)
+    return if_free(_database(registry, database_id))
 
 
 @contextmanager
@@ -68,26 +56,14 @@ def timeline_locked(registry: Registry, timeline_id: TimelineId, timeout: float)
         yield
 
 
-@contextmanager
-def timeline_if_free(registry: Registry, timeline_id: TimelineId) -> Iterator[bool]:
+def timeline_if_free(registry: Registry, timeline_id: TimelineId) -> AbstractContextManager[bool]:
     """True: no other process runs a command on the timeline, nor can one start before the block ends."""
-    fd = try_lock(_timeline(registry, timeline_id))
-    try:
-        yield fd is not None
-    finally:
-        if fd is not None:
-            os.close(fd)
+    return if_free(_timeline(registry, timeline_id))
 
 
-@contextmanager
-def hooks_if_free(registry: Registry, timeline_id: TimelineId) -> Iterator[bool]:
+def hooks_if_free(registry: Registry, timeline_id: TimelineId) -> AbstractContextManager[bool]:
     """True: no other process runs an operator's hook for the timeline until the block ends. Nothing else waits for this lock."""
-    fd = try_lock(os.path.join(registry.home.locks, f"hooks-{timeline_id}.lock"))
-    try:
-        yield fd is not None
-    finally:
-        if fd is not None:
-            os.close(fd)
+    return if_free(os.path.join(registry.home.locks, f"hooks-{timeline_id}.lock"))
 
 
 def _timeline(registry: Registry, timeline_id: TimelineId) -> str:
@@ -101,15 +77,9 @@ def instance_locked(registry: Registry, instance: Instance, timeout: float = 60.
         yield
 
 
-@contextmanager
-def instance_if_free(registry: Registry, instance: Instance) -> Iterator[bool]:
+def instance_if_free(registry: Registry, instance: Instance) -> AbstractContextManager[bool]:
     """True: no other process works on the instance, nor can one start before the block ends."""
-    fd = try_lock(_instance(registry, instance))
-    try:
-        yield fd is not None
-    finally:
-        if fd is not None:
-            os.close(fd)
+    return if_free(_instance(registry, instance))
 
 
 def _instance(registry: Registry, instance: Instance) -> str:

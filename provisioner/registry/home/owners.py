@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from provisioner.core.ids import AppId, DatabaseId, InstanceId
 from provisioner.core.owner import InstanceMark, Owner
+from provisioner.registry.schema.row_type import upsert
 from provisioner.registry.tables.connection import Tables
 
 CHANGED, NEW = 1, 2
@@ -83,7 +84,7 @@ def begin_anew(registry: Tables, said: Owner, now: int) -> None:
 
 def add_alias(registry: Tables, old_id: str, app_id: AppId) -> None:
     """Databases are stored that say that they are of the app `old_id`, which is this one in a registry that was lost."""
-    registry.write("insert into app_alias values (?, ?) on conflict (id) do update set app_id = ?2", old_id, app_id)
+    registry.write(upsert("app_alias", ("id", "app_id"), ("app_id",), key="id"), old_id, app_id)
 
 
 def app_ids(registry: Tables, app_id: AppId) -> list[AppId]:

@@ -84,16 +84,26 @@ class RowType(Generic[_T]):
         return values
 
     def insert(self) -> str:
-        return f"insert into {self.table} ({', '.join(self.names)}) values ({', '.join('?' * len(self.names))})"
+        return insert(self.table, self.names)
 
     def upsert(self, changed: Sequence[str], *also: str, key: str = "id") -> str:
         """Insert a row, or change these columns of the one with its key, and what `also` says in SQL."""
-        assignments = [*(f"{name} = excluded.{name}" for name in changed), *also]
-        return f"{self.insert()} on conflict ({key}) do update set {', '.join(assignments)}"
+        return upsert(self.table, self.names, changed, *also, key=key)
 
     def all_but(self, *kept: str) -> list[str]:
         """The names of the columns but for these."""
         return [name for name in self.names if name not in kept]
+
+
+def insert(table: str, names: Sequence[str]) -> str:
+    """Insert a row with these columns."""
+    return f"insert into {table} ({', '.join(names)}) values ({', '.join('?' * len(names))})"
+
+
+def upsert(table: str, names: Sequence[str], changed: Sequence[str], *also: str, key: str) -> str:
+    """Insert a row with these columns, or change some of the one with its key, and what `also` says in SQL."""
+    assignments = [*(f"{name} = excluded.{name}" for name in changed), *also]
+    return f"{insert(table, names)} on conflict ({key}) do update set {', '.join(assignments)}"
 
 
 class _Members(dict[Any, Any]):
