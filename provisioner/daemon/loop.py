@@ -26,6 +26,7 @@ from provisioner.daemon.quorum_monitor import QuorumMonitor
 from provisioner.daemon.spares import SpareStock
 from provisioner.daemon.stocktaking import look_through
 from provisioner.daemon.watched_app import DEAF_SECONDS, FAILURE_SECONDS, MANY, POLL_SECONDS, WatchedApp
+from provisioner.engines import catalog
 from provisioner.git.watch import Change, RefWatcher
 from provisioner.hosting.dev_servers import DevServers
 from provisioner.jobs.queue import WorkerPool
@@ -122,6 +123,7 @@ class Daemon:
             limits.close()
             self._watcher.stop()
             self._end()
+            catalog.close()
             self.log("info", "stopped")
 
     def _end(self) -> None:

@@ -34,6 +34,10 @@ class _Engines(Mapping[str, Engine]):
                 ) from error
         return self._made[name]
 
+    def close(self) -> None:
+        for engine in self._made.values():
+            engine.close()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._classes)
 
@@ -41,14 +45,14 @@ class _Engines(Mapping[str, Engine]):
         return len(self._classes)
 
 
-ENGINES: Mapping[str, Engine] = _Engines(
+ENGINES = _Engines(
     {
         "deno-kv": ("provisioner.engines.files.engine", "DenoKv", ""),
         "postgres": ("provisioner.engines.postgres.engine", "Postgres", "postgres"),
     }
 )
 
-_ON_SERVERS: Mapping[str, Engine] = _Engines(
+_ON_SERVERS = _Engines(
     {
         "deno-kv": ("provisioner.engines.postgres.kv_engine", "DenoKvOnPostgres", "postgres"),
         "postgres": ("provisioner.engines.postgres.engine", "Postgres", "postgres"),
@@ -71,3 +75,9 @@ def engine_of(instance: Instance) -> Engine:
 def engine_for(name: str, where: StorageTarget) -> Engine:
     """What would work on the databases of a new instance there. Raises StorageFailed."""
     return (ENGINES if where.url is None else _ON_SERVERS)[name]
+
+
+def close() -> None:
+    """End what the engines of this process keep of their work: its owner ends. They can be used again."""
+    ENGINES.close()
+    _ON_SERVERS.close()

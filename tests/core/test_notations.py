@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.core.allowance import AllowanceChange
+from provisioner.core.allowance import USUAL_ALLOWANCE, AllowanceChange
 from provisioner.core.durations import about
 from provisioner.core.errors import UsageError
-from provisioner.core.model.instance import USUAL_ALLOWANCE
 from provisioner.core.sizes import size
 
 

@@ -63,7 +63,7 @@ def _ids_and_keys(victim: str) -> set[str]:
 def faulty(engine: str, steps: Iterable[str], victim: str, fault: Callable[[], Exception]) -> Iterator[list[str]]:
     """In this process the engine is that one, in files and on servers: which steps have failed."""
     raised: list[str] = []
-    wholes = [(table._made, table[engine]) for table in (catalog.ENGINES, catalog._ON_SERVERS)]  # type: ignore[attr-defined]
+    wholes = [(table._made, table[engine]) for table in (catalog.ENGINES, catalog._ON_SERVERS)]
     for made, whole in wholes:
         made[engine] = FaultyEngine(whole, frozenset(steps), victim, fault, raised)
     try:

@@ -30,6 +30,7 @@ from provisioner.connect.server.options import Options, checked
 from provisioner.connect.server.tokens import BUSY_SECONDS, Access
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import LockTimeout, ProvisionerError, StorageFailed
+from provisioner.engines import catalog
 from provisioner.registry.store import Registry
 from provisioner.system import pidfile
 from provisioner.system.file_lock import try_lock
@@ -139,6 +140,7 @@ class RunningServer:
         if self._listener is not None:
             self._listener.close()
         self._withdraw()
+        catalog.close()
         self._log("info", "served")
 
     def begin_to_stop(self) -> None:

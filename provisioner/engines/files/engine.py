@@ -104,6 +104,9 @@ class DenoKv(OwnedFiles):
     def settle_in(self, location: Location) -> None:
         """Nothing is kept elsewhere."""
 
+    def close(self) -> None:
+        """Nothing is kept between calls."""
+
     def prepare(self, instance: Instance) -> None:
         try:
             for stage in STAGES:

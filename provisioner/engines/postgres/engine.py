@@ -40,7 +40,7 @@ from provisioner.engines.postgres.owners import OwnedRows
 from provisioner.engines.postgres.quorum import quorum_check
 from provisioner.engines.postgres.roles import statement
 from provisioner.engines.postgres.schema_setup import EmptySchema, SchemaSetup
-from provisioner.engines.postgres.session import Session, looking, why
+from provisioner.engines.postgres.session import POOL, Session, looking, why
 from provisioner.engines.protocol import location as place
 from provisioner.engines.protocol.engine import (
     CopyResult,
@@ -107,6 +107,10 @@ class Postgres(OwnedRows):
     def settle_in(self, location: Location) -> None:
         if place.is_kept(location):
             embedded.settle_in(location)
+
+    def close(self) -> None:
+        POOL.close()
+        quorum_check.forget()
 
     def prepare(self, instance: Instance) -> None:
         preflight.prepare(instance)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import Lock
 from typing import Any
 
 import psycopg
@@ -18,6 +16,7 @@ from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
 from provisioner.engines.postgres.access import authentication
 from provisioner.engines.postgres.embedded import server as embedded
+from provisioner.engines.postgres.session_pool import SessionPool
 from provisioner.engines.protocol import location as place
 from provisioner.engines.protocol.stopped import ServerStopped
 from provisioner.kv.stores.postgres.connection import FOR_EVER, NOTICING, Bounded
@@ -29,7 +28,6 @@ CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 60  # of one that does not take the longer the more data there is
 LOCK_SECONDS = 5  # that a statement waits for a lock of another session
 _SLACK_SECONDS = 10  # after which a server that ought to have ended a statement itself is taken for gone
-_KEPT_OPEN = 4
 # How long a refusal holds for all who come: as many times as long as it took, so that a server that swallows what it is
 # sent costs its callers a tenth of their time at most.
 _REFUSED_SECONDS = 2.0
@@ -42,9 +40,8 @@ _SETTINGS = sql.SQL(
     " set lock_timeout to {}; set idle_in_transaction_session_timeout to 0; set client_min_messages to error"
 ).format(f"{STATEMENT_SECONDS}s", f"{LOCK_SECONDS}s")
 
-_idle: dict[tuple[int, str], list[Bounded]] = {}
-_refusals: dict[str, tuple[float, StorageFailed]] = {}
-_guard = Lock()
+POOL = SessionPool()
+"""That of this process. `provisioner.engines.catalog.close` closes it."""
 
 
 def admin_url(instance: Instance) -> str:
@@ -69,12 +66,9 @@ def looking(instance: Instance) -> Iterator[Session]:
     Sessions are kept for the next: connecting takes longer than most of what is done.
     """
     url = admin_url(instance)
-    mine = (os.getpid(), url)
-    with _guard:
-        kept = _idle.setdefault(mine, [])
-        session = kept.pop() if kept else None
+    session = POOL.take(url)
     if session is not None and not _alive(session):
-        _forget(kept)
+        POOL.drop(url)
         session = None
     if session is None:
         session = connect(instance, url)
@@ -85,11 +79,7 @@ def looking(instance: Instance) -> Iterator[Session]:
             with suppress(psycopg.Error):
                 session.close()
             raise
-    with _guard:
-        if len(kept) < _KEPT_OPEN:
-            kept.append(session)
-            return
-    session.close()
+    POOL.give(url, session)
 
 
 @contextmanager
@@ -116,7 +106,7 @@ def refusals(instance: Instance) -> Iterator[None]:
 
 def forget_refusals() -> None:
     """Ask again at once whether servers answer."""
-    _refusals.clear()
+    POOL.refusals.clear()
 
 
 def variables_for_tools(instance: Instance, database: str) -> dict[str, str]:
@@ -144,12 +134,9 @@ def connect(instance: Instance, url: str, **options: str) -> Bounded:
     Once that time is over one asks again, and the others are refused until it knows.
     """
     began = time.monotonic()
-    with _guard:
-        known = _refusals.get(url)
-        if known is not None:
-            if began < known[0]:
-                raise known[1]
-            _refusals[url] = (began + CONNECT_SECONDS, known[1])
+    known = POOL.refusal(url, began, CONNECT_SECONDS)
+    if known is not None:
+        raise known
     try:
         session = connected(url, instance.location, **options)
         session.execute(_SETTINGS)
@@ -158,11 +145,11 @@ def connect(instance: Instance, url: str, **options: str) -> Bounded:
         now = time.monotonic()
         if "dbname" not in options or isinstance(error, psycopg.errors.ConnectionTimeout):
             seconds = min(max(_REFUSED_SECONDS, _REFUSED_TIMES * (now - began)), _LONGEST_REFUSAL)
-            _refusals[url] = (now + seconds, refusal)
+            POOL.refusals[url] = (now + seconds, refusal)
         else:  # the server answers, but has not that database
-            _refusals.pop(url, None)
+            POOL.refusals.pop(url, None)
         raise refusal from error
-    _refusals.pop(url, None)
+    POOL.refusals.pop(url, None)
     return session
 
 
@@ -175,15 +162,6 @@ def _unsaid(url: str) -> dict[str, str]:
 def _set_longest(session: Session, seconds: float) -> None:
     if isinstance(session, Bounded):
         session.longest = seconds
-
-
-def _forget(kept: list[Bounded]) -> None:
-    """One of these has ended or hangs, so the others will."""
-    with _guard:
-        gone = kept[:]
-        kept.clear()
-    for session in gone:
-        session.close()
 
 
 def _alive(session: Bounded) -> bool:

@@ -209,6 +209,9 @@ class Engine(Protocol):
         """The home of what is in this directory has moved: whatever is kept elsewhere for it goes with it. Raises
         StorageFailed."""
 
+    def close(self) -> None:
+        """End what it keeps of its work: sessions on servers, and what they said. It can be used again."""
+
     def prepare(self, instance: Instance) -> None:
         """Make the instance usable. Raises `StorageFailed` with the reason where it is not."""
 

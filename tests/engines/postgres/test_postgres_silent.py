@@ -18,6 +18,8 @@ from support import ok, provisioner, repository, until
 
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
+from provisioner.engines import catalog
+from provisioner.engines.catalog import engine_of
 from provisioner.engines.postgres import session as sessions
 from provisioner.kv.errors import Closed, Uncertain, Unreachable
 from provisioner.kv.model import ReadRange
@@ -94,13 +96,24 @@ def test_sessions_that_are_kept_hang_nobody_and_a_slow_refusal_is_remembered(
     for _ in range(3):
         with at_most(0.1), pytest.raises(StorageFailed, match="does not answer"), sessions.looking(instance):
             pass
-    (until, _) = sessions._refusals[instance.url]
+    (until, _) = sessions.POOL.refusals[instance.url]
     assert 15 < until - time.monotonic() < 60
     proxy.silent = False
     sessions.forget_refusals()
     with sessions.looking(instance) as session:
         assert session.execute("select 1").fetchone() == (1,)
-    assert instance.url not in sessions._refusals
+    assert instance.url not in sessions.POOL.refusals
+
+
+def test_sessions_that_are_kept_end_with_their_owner(instance: Instance) -> None:
+    with sessions.looking(instance) as session:
+        pass
+    assert not session.closed, "it is kept for the next"
+    engine_of(instance)
+    catalog.close()
+    assert session.closed
+    with sessions.looking(instance) as session:
+        assert session.execute("select 1").fetchone() == (1,)
 
 
 def test_a_statement_of_the_administrator_has_an_end(
