@@ -34,9 +34,9 @@ def to_v8(value: object) -> bytes:
     try:
         return v8_writer.dumps(value)
     except v8_writer.Rare:
-        from provisioner.kv.codec import v8_fallback
+        from provisioner.kv.codec import v8_fallback_writer
 
-        return v8_fallback.dumps(value)
+        return v8_fallback_writer.dumps(value)
     except RecursionError as error:
         raise ValueInvalid("the value is nested too deeply") from error
 
@@ -66,10 +66,10 @@ def from_v8(data: bytes, ordered: bool = False) -> Any:
         pass
     except _FAILURES as error:
         raise _malformed(error) from error
-    from provisioner.kv.codec import v8_fallback
+    from provisioner.kv.codec import v8_fallback_reader
 
     try:
-        return v8_fallback.loads(data, ordered)
+        return v8_fallback_reader.loads(data, ordered)
     except _FAILURES as error:
         raise _malformed(error) from error
 
