@@ -74,7 +74,7 @@ docs-outputs: $(VENV)/installed-dev
 
 # Wheel and sdist, each tried in an empty environment, and the tag of the version.
 release: $(VENV)/installed-dev
-	sh .ci/release
+	sh .ci/release $(VENV)/bin/python $(PYTHON)
 
 # Run it on purpose, then run the tests, then commit the two lock files together with what the new releases need.
 lock:

@@ -1,6 +1,6 @@
 """Every Git branch gets its own isolated databases, automatically."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 TYPE_CHECKING = False  # as typing's, whose import would be felt by every hook
 if TYPE_CHECKING:
