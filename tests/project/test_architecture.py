@@ -10,6 +10,8 @@ import pytest
 from paths import ROOT
 from test_imports import FOLDERS
 
+from bench.__main__ import MEASUREMENTS
+
 PAGE = (ROOT / "ARCHITECTURE.md").read_text()
 
 
@@ -71,3 +73,19 @@ def test_the_table_of_locks_has_every_file_that_is_locked() -> None:
     for path in (ROOT / "provisioner").rglob("*.py"):
         named |= set(re.findall(r'locks, f?"(\w+)(?:-\{[^}]*\})?\.lock"', path.read_text()))
     assert listed == named
+
+
+def test_what_a_file_is_named_for_is_in_it() -> None:
+    """`path.py` (`name`, `other`): both names are in that file."""
+    named = re.findall(r"`([\w./-]+\.py)` \(((?:`\w+`(?:, )?)+)\)", PAGE)
+    assert len(named) >= 5
+    for path, names in named:
+        text = (ROOT / "provisioner" / path).read_text()
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"\b{name}\b", text), f"{path} has no {name}"
+
+
+def test_a_measurement_that_it_names_is_one() -> None:
+    named = re.findall(r"python -m bench --only ([\w-]+)", PAGE)
+    assert named
+    assert set(named) <= MEASUREMENTS.keys()
