@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,16 @@ def running(*command: str) -> Iterator[Process]:
     finally:
         process.kill()
         process.communicate()
+
+
+def has_open(process: Process, path: Path) -> bool:
+    """Has it started as far as to have opened the file?"""
+    descriptors = Path(f"/proc/{process.pid}/fd")
+    for descriptor in descriptors.iterdir():
+        with suppress(FileNotFoundError):  # closed since
+            if descriptor.readlink() == path:
+                return True
+    return False
 
 
 def python(work: str, path: Path | str, *arguments: str) -> tuple[str, ...]:
