@@ -78,10 +78,8 @@ def test_a_read_is_tried_again(server: Wire, kv: Kv, fault: Fault) -> None:
 def test_what_is_tried_again_fails_in_the_end(server: Wire) -> None:
     with opened(server, patience=0.5) as kv:
         server.fail("snapshot_read", *[Fault(status=503, body=b"come\nlater")] * 1000)
-        started = time.monotonic()
         with pytest.raises(StoreFailed, match=r"503: come later \(tried for 0.5 seconds\)"):
             kv.get(("a",))
-        assert time.monotonic() - started < 5
         assert server.count("snapshot_read") < 12, "pauses grow"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -33,7 +33,7 @@ def test_a_few_references_do_not_become_billions_of_items() -> None:
     for _ in range(60):
         shared = [shared, shared]
     read = value.decode(*value.encode(shared))
-    began = perf_counter()
+    began = thread_time()
     with pytest.raises(ValueInvalid, match="refers to the same objects so often"):
         json_notation.to_json(read)
     holed: JSArray[Any] = JSArray({2: 1})
@@ -43,7 +43,7 @@ def test_a_few_references_do_not_become_billions_of_items() -> None:
     data = bytes(30_000)
     with pytest.raises(ValueInvalid, match="refers to the same objects so often"):
         json_notation.to_json([data] * 1000)
-    assert perf_counter() - began < 5
+    assert thread_time() - began < 5
     assert "$v8" in json_lines.documents_of((b"\x02a\x00", *value.encode(shared), 1, NEVER))[1]
 
 
