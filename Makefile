@@ -28,11 +28,13 @@ test-fast: $(VENV)/installed-dev
 
 # Which lines of the package run in tests, and in the processes that they start; TESTS='-m fast' takes a part of them.
 # A test fails here if it counts what a start imports, for the measuring is imported too: the report comes all the same.
+# On Python 3.11 a traced thread that another one is interrupted from never continues: that test is left out.
 TESTS ?=
+UNTRACED = tests/kv/test_kv_commit.py::test_an_interrupted_writer_does_not_stop_the_others
 COVERAGE = COVERAGE_FILE='$(CURDIR)/.coverage/data' $(VENV)/bin/python -m coverage
 coverage: $(VENV)/installed-dev
 	rm -rf .coverage && mkdir .coverage
-	-$(COVERAGE) run -m pytest -q -n 3 --dist worksteal $(TESTS)
+	-$(COVERAGE) run -m pytest -q -n 3 --dist worksteal --deselect $(UNTRACED) $(TESTS)
 	$(COVERAGE) combine -q
 	$(COVERAGE) report --sort=cover
 
