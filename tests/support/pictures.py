@@ -30,7 +30,7 @@ from provisioner.kv.codec.key import encode
 README = DOCS / "pictures"
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
-SHOWN: dict[str, Scheme] = {"app": "light", "timeline": "light", "edit": "dark", "changes": "dark"}
+SHOWN: dict[str, Scheme] = {"app": "light", "timeline": "light", "failed": "light", "edit": "dark", "changes": "dark"}
 
 
 def main() -> None:
