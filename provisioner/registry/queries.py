@@ -128,11 +128,11 @@ def branches_there(registry: Registry, app_id: AppId) -> int:
     return int(str(rows[0][0]))
 
 
-def moved_together(registry: Registry, timeline: Timeline) -> int:
-    """How many timelines of its app moved at the same moment as this one, which is among them: by one push, for example."""
+def moved_together(registry: Registry, timeline: Timeline, within_ms: int) -> int:
+    """How many timelines of its app moved at about the same time as this one, which is among them: by one push, for example."""
     rows = registry.rows(
-        "select count(*) from timeline where app_id = ? and active_at = ? and gone_at is null",
-        *(timeline.app_id, timeline.active_at),
+        "select count(*) from timeline where app_id = ? and active_at between ? and ? and gone_at is null",
+        *(timeline.app_id, timeline.active_at - within_ms, timeline.active_at + within_ms),
     )
     return int(str(rows[0][0]))
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from preview_world import PreviewWorld, previews
 from support import git, ok, status, until
 
+from provisioner.hosting.deployments.due import MOST_TOGETHER
 from provisioner.hosting.deployments.sockets import listeners
 from provisioner.hosting.routes import Routes
 from provisioner.system.home import Home
 
 LONG = os.environ.get("KV_NIGHTLY") == "1"
-BRANCHES = 200 if LONG else 12
+BRANCHES = 200 if LONG else 16
 AT_ONCE = 20 if LONG else 5
 
 
@@ -31,15 +32,14 @@ def test_many_branches_in_one_push_start_at_their_first_requests(tmp_path: Path,
         before, began = _resident(world), time.monotonic()
         said = _push(world, branches, "hello")
         print(f"{BRANCHES} branches pushed in {time.monotonic() - began:.1f} s")
-        for branch in branches:
-            url = f"http://{branch}.shop.localhost:{world.port}"
-            assert f"git-branch/{branch} sleeping {url}; deployed when it is first requested" in said
-        assert len(world.processes()) == 1
+        later = [each for each in branches if _is_later(world, each, said)]
+        assert len(later) >= BRANCHES - MOST_TOGETHER  # the first ones may be seen before the others are there
+        until(lambda: len(world.processes()) == 1 + BRANCHES - len(later))
         grown = _resident(world) - before
         print(f"the daemon has {grown / 1e6:.1f} MB more in memory")
         assert grown < 50e6
         _ask_at_once(world, branches[:AT_ONCE], "hello")
-        assert "sleeping" in _push(world, branches, "hello again")  # those that run are deployed at once
+        _push(world, branches, "hello again")  # those that run are deployed at once
         until(lambda: {world.said(f"{each}.shop.localhost")["text"] for each in branches[:AT_ONCE]} == {"hello again"})
         assert world.said(f"{branches[-1]}.shop.localhost")["text"] == "hello again"
         ports = {port for host, port in Routes(Home(str(home))).all().items() if host != "shop.localhost"}
@@ -54,6 +54,12 @@ def test_many_branches_in_one_push_start_at_their_first_requests(tmp_path: Path,
         assert len(list((home / "log/apps").glob("*.log"))) <= 2
         assert not list((home / "router").rglob("*b[0-9]*.shop.localhost*"))
         print(f"after all were deleted, it has {(_resident(world) - before) / 1e6:.1f} MB more")
+
+
+def _is_later(world: PreviewWorld, branch: str, said: str) -> bool:
+    url = f"http://{branch}.shop.localhost:{world.port}"
+    assert f"git-branch/{branch} running {url}" in said or f"git-branch/{branch} sleeping {url}" in said, said
+    return f"sleeping {url}; deployed when it is first requested" in said
 
 
 def _push(world: PreviewWorld, branches: list[str], text: str) -> str:

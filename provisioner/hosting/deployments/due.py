@@ -13,12 +13,14 @@ from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
 
 MOST_TOGETHER = 10
-"""If more branches than this move at once, their apps are deployed when they are asked for, unless they run."""
+"""If more branches than this move within TOGETHER_MS, their apps are deployed when they are asked for, unless they run."""
+TOGETHER_MS = 5000  # Git changes the refs of a push one after the other, and they may be seen before it has ended
 
 _MOVED_ON = (
     "app_id = ?1 and gone_at is null and not preview and revision <> '' and ("
-    " (active_at >= ?2 and active_at not in (select active_at from timeline where app_id = ?1 and gone_at is null"
-    " group by active_at having count(*) > ?3)"
+    " (active_at >= ?2 and active_at not in (select active_at from (select active_at, count(*) over (order by active_at"
+    " range between ?4 preceding and ?4 following) as together from timeline"
+    " where app_id = ?1 and gone_at is null) where together > ?3)"
     " and (not exists (select 1 from deployment where timeline_id = timeline.id and"
     " deployment.revision = timeline.revision and state <> 'cut off')"
     " or exists (select 1 from hosted_app join deployment on deployment.id = active"
@@ -72,7 +74,7 @@ def name_new(registry: Registry, app: App, command: RunCommand) -> None:
 
 def wanted(registry: Registry, app: App, command: RunCommand) -> Iterator[Wanted]:
     """What the timelines of an app are to serve: those that moved on since it is hosted, production, and what was asked for."""
-    for timeline in registry.timelines_where(_MOVED_ON, app.id, command.changed_at, MOST_TOGETHER):
+    for timeline in registry.timelines_where(_MOVED_ON, app.id, command.changed_at, MOST_TOGETHER, TOGETHER_MS):
         found = wanted_of(registry, HostedTimeline(app, timeline, command))
         if found.state.state is not AppState.STOPPED:
             yield found
@@ -83,7 +85,7 @@ def waits_for_request(registry: Registry, found: Wanted) -> bool:
     if found.latest is not None or found.asked or found.state.state is AppState.RUNNING:
         return False
     timeline = found.hosted.timeline
-    return not timeline.production and queries.moved_together(registry, timeline) > MOST_TOGETHER
+    return not timeline.production and queries.moved_together(registry, timeline, TOGETHER_MS) > MOST_TOGETHER
 
 
 def wanted_of(registry: Registry, hosted: HostedTimeline) -> Wanted:
