@@ -8,7 +8,20 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from bench import connect, connect_scale, dashboard, dump, fork, growth, kv, moving, postgres, postgres_kv, routing
+from bench import (
+    connect,
+    connect_scale,
+    dashboard,
+    dump,
+    fork,
+    growth,
+    kv,
+    moving,
+    postgres,
+    postgres_kv,
+    routing,
+    starting,
+)
 from bench.local import execute, switch
 from bench.pushing import push_1000, push_one
 from bench.scale import first, latency, memory, reconcile_idle
@@ -36,6 +49,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "connect-watches": connect_scale.watches,
     "dashboard": dashboard.measure,
     "routing": routing.measure,
+    "starting": starting.measure,
 }
 
 
