@@ -7,7 +7,7 @@ import os
 import sys
 
 from provisioner.core.connection import TimelineConnection, strays
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.errors import ProvisionerError, shortage
 from provisioner.core.naming import shown
 from provisioner.environment.resolve import Selectors, here, resolve
 from provisioner.git.worktree import find_checkout
@@ -37,10 +37,14 @@ def launch(words: list[str]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # nothing was started, whatever went wrong
-        from provisioner.cli.unexpected import explained
-
-        _tell(str(explained(error, Home(home_directory(os.environ)), os.environ)))
+        _tell(str(shortage(error) or _explained(error)))
         sys.exit(3)
+
+
+def _explained(error: Exception) -> ProvisionerError:
+    from provisioner.cli.unexpected import explained
+
+    return explained(error, Home(home_directory(os.environ)), os.environ)
 
 
 def _tell(text: str) -> None:

@@ -14,7 +14,7 @@ from provisioner import __version__
 from provisioner.cli import failure, standard_output
 from provisioner.cli.common_options import COLORS, Settings, add_common_options
 from provisioner.cli.groups import SectionedGroup, words_of
-from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.errors import NotResolved, ProvisionerError, shortage
 from provisioner.system import failpoints
 from provisioner.system.home import Home, home_directory
 
@@ -136,14 +136,20 @@ def _code(invoke: Callable[[Settings], int]) -> int:
     except (standard_output.ReaderGone, BrokenPipeError):
         return 141
     except Exception as error:
-        from provisioner.cli.unexpected import explained
-
         _flush()
         environ = {**os.environ, **({"PROVISIONER_DEBUG": "1"} if settings.verbosity >= DEBUG else {})}
-        problem = explained(error, Home(home_directory(os.environ)), environ)
+        problem = _explained(error, environ)
         code = NotResolved.exit_code if _connects() else problem.exit_code
         failure.report(problem, code)
         return code
+
+
+def _explained(error: Exception, environ: dict[str, str]) -> ProvisionerError:
+    if (short := shortage(error)) is not None and not environ.get("PROVISIONER_DEBUG"):
+        return short  # at once: no file can be opened any longer, perhaps
+    from provisioner.cli.unexpected import explained
+
+    return explained(error, Home(home_directory(os.environ)), environ)
 
 
 def _connects() -> bool:

@@ -50,6 +50,5 @@ def guard() -> None:
 
 def give_up() -> None:
     """Discard the output that is not written yet."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
+    os.close(1)
+    os.open(os.devnull, os.O_WRONLY)  # gets the lowest free number, 1, and needs no other one: there may be none

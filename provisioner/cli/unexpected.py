@@ -7,7 +7,7 @@ import sqlite3
 import traceback
 from contextlib import closing
 
-from provisioner.core.errors import ProvisionerError, StorageFailed
+from provisioner.core.errors import ProvisionerError, StorageFailed, shortage
 from provisioner.registry.errors import corrupt, is_damage, refusal
 from provisioner.system.home import Home
 
@@ -18,6 +18,8 @@ def explained(error: Exception, home: Home, environ: os._Environ[str] | dict[str
     """The error in provisioner's words. With PROVISIONER_DEBUG its traceback is printed."""
     if environ.get(_DEBUG):
         traceback.print_exception(error)
+    if (short := shortage(error)) is not None:
+        return short
     if isinstance(error, sqlite3.Error):
         return refusal(home, error)
     if problem := _damage(home):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +78,34 @@ class UnreadableRepository(ProvisionerError):  # noqa: N818
 
 class StorageFailed(ProvisionerError):  # noqa: N818
     """The disk, the directory, or the registry refused."""
+
+
+_SHORTAGES = {
+    errno.EMFILE: ("too many files are open in this process", "Raise its limit (ulimit -n), then run it again"),
+    errno.ENFILE: ("too many files are open on this machine", "Raise fs.file-max, or stop other programs"),
+    errno.EAGAIN: (
+        "the system starts no more processes and threads",
+        "Raise the limits (ulimit -u, the memory), or stop other programs, then run it again",
+    ),
+    errno.ENOMEM: ("out of memory", "Free memory, then run it again"),
+    errno.ENOSPC: ("no space is left on a disk", "Free space or inodes there, then run it again"),
+    errno.EDQUOT: ("a disk quota is used up", "Free space, or raise the quota, then run it again"),
+}
+_NO_THREAD = "can't start new thread"  # the only words of Python's for it
+
+
+def shortage(error: BaseException) -> StorageFailed | None:
+    """The error if the system has run out of something, no matter what was done with it; None for any other."""
+    number = getattr(error, "errno", None)
+    if isinstance(error, MemoryError):
+        number = errno.ENOMEM
+    elif isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        number = errno.EAGAIN
+    if number not in _SHORTAGES:
+        return None
+    what, hint = _SHORTAGES[number]
+    path = getattr(error, "filename", None)
+    return StorageFailed(f"{what}: {path!s}" if isinstance(path, str) else what, hint)
 
 
 def summary(error: BaseException) -> str:

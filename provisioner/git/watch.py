@@ -164,8 +164,13 @@ class RefWatcher:
 def why_unwatchable(common_dir: bytes) -> str:
     """Why the operating system would not tell of changes in this repository now; empty where it would."""
     troubles: list[str] = []
-    watcher = RefWatcher(lambda *_: None, lambda _: None, lambda _, why: troubles.append(why))
-    watcher.start()
+    try:
+        watcher = RefWatcher(lambda *_: None, lambda _: None, lambda _, why: troubles.append(why))
+        watcher.start()
+    except RuntimeError as error:
+        return str(error)  # no thread can be started
+    except OSError as error:
+        return _why(error)
     try:
         watcher.add(AppId(""), common_dir)
     finally:

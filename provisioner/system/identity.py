@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from provisioner.core.errors import WrongHome
+from provisioner.core.errors import WrongHome, shortage
 from provisioner.system.home import FILE_MODE, Home
 
 FORMAT = "1"
@@ -45,9 +45,10 @@ def read(home: Home) -> tuple[Identity | None, str] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        short = shortage(error)
         raise WrongHome(
             f"{home.identity} cannot be read: {error.strerror}",
-            f"Make the user that runs provisioner the owner of {home.path}",
+            short.hint if short else f"Make the user that runs provisioner the owner of {home.path}",
         ) from error
     try:
         return _parsed(os.read(fd, _MOST_BYTES)), inode_of(fd)

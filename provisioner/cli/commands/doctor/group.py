@@ -18,7 +18,7 @@ from provisioner.cli.context import any_home, json_option, looks, print_json
 from provisioner.cli.options import config_file
 from provisioner.core.clock import now_ms
 from provisioner.core.counts import counted, verb
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.errors import ProvisionerError, shortage
 from provisioner.core.hosting import AppState
 from provisioner.core.model import App, ConnectMode, Status, deploy_status
 from provisioner.core.naming import shown
@@ -233,11 +233,10 @@ def _hooks(app: App, home: Home, daemon: bool) -> Finding:
     try:
         found = hooks.status(checkout.common_dir, checkout.top, home.path)
     except OSError as error:
-        return (
-            name,
-            False,
-            f"cannot be read: {error.strerror} ({os.fsdecode(error.filename)}). Change the owner of that file",
-        )
+        if (short := shortage(error)) is not None:
+            return name, False, str(short)
+        where = f" ({os.fsdecode(error.filename)})" if error.filename is not None else ""
+        return name, False, f"cannot be read: {error.strerror}{where}. Change the owner of that file"
     missing = [f"{hook.name} {hook.state}" for hook in found if hook.state is not hooks.HookState.INSTALLED]
     if not missing:
         return name, True, "installed"
