@@ -157,7 +157,7 @@ def becomes(registry: Registry, databases: Sequence[Database]) -> str:
     said = [f"The data of {', '.join(item.name for item in gone)} is lost, so none of it is kept"] if gone else []
     if count:
         said.append("Its current data becomes " + ("a snapshot" if count == 1 else counted(count, "snapshot")))
-    return ". ".join(reversed(said))
+    return " ".join(f"{sentence}." for sentence in reversed(said))
 
 
 def shared_by(registry: Registry, databases: Iterable[Database]) -> str:

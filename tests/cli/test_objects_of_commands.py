@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from changing_world import form
+from dashboard_world import Visitor
 from support import daemon, git, ok, provisioner, shop
 
 
@@ -57,7 +60,11 @@ def test_the_dashboard_opens_at_the_page_of_a_target(repo: Path, home: Path) -> 
         ):
             link = ok(repo, "dashboard", *words, "--print")
             assert f"/login?next={path}" in link
-            assert "#ptl_" in link
+            whole = urlsplit(link.strip())
+            visitor = Visitor(f"{whole.scheme}://{whole.netloc}")
+            following = form(visitor.get(f"/login?{whole.query}").text)["next"]
+            answer = visitor.post("/login", {"secret": whole.fragment, "next": following})
+            assert (answer.status, answer.location.startswith(path)) == (303, True)
         assert "/login#ptl_" in ok(repo, "dashboard", "--print")
         assert provisioner(repo, "dashboard", "nope", "--print").returncode == 3
 

@@ -39,7 +39,9 @@ def settle_move(registry: Registry, app: App, database_id: DatabaseId, now: int)
             continue
         instance = registry.instance_of(database.instance_id)
         if instance.move is None:  # both ends are then one location, whose data must stay
-            raise StorageFailed(f"database {database.name} is on its way, and {instance.slug} goes nowhere")
+            raise StorageFailed(
+                f"database {database.name} is marked as being moved, but instance {instance.slug} is not"
+            )
         old, new = instance.storage(moved=False), instance.storage(moved=True)
         if database.moved:
             end_of(old).put_away(old, database)
