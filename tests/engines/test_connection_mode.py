@@ -171,7 +171,7 @@ def test_a_server_that_lives_and_takes_no_connection_is_no_reason_to_use_the_fil
             "?",
         ):
             pidfile.announce(str(home / "server"), base)
-            refused(repo, "accepts no connection", str(os.getpid()), "restart the server")
+            refused(repo, "accepts no connection", str(os.getpid()), "Restart the server")
     pidfile.withdraw(str(home / "server"))
 
 

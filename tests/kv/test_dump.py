@@ -264,7 +264,7 @@ BROKEN: dict[str, tuple[Callable[[list[str]], list[str]], int, int]] = {
     "an entry has key, value": (lambda lines: [*lines[:5], '{"key": ["a"], "vaule": 1}\n', *lines[6:]], 6, 4),
     "is not a notation": (lambda lines: [*lines[:5], '{"key": ["a"], "value": {"$what": 1}}\n', *lines[6:]], 6, 4),
     "at least one part": (lambda lines: [*lines[:5], '{"key": [], "value": 1}\n', *lines[6:]], 6, 4),
-    "not behind the one before": (lambda lines: [*lines[:5], lines[3], *lines[6:]], 6, 4),
+    "not after the one before": (lambda lines: [*lines[:5], lines[3], *lines[6:]], 6, 4),
     "without its last line": (lambda lines: lines[:8], 9, 7),
     "there are 9": (lambda lines: [*lines[:5], *lines[6:]], 11, 9),
     "more after the end": (lambda lines: [*lines, lines[2]], 13, 10),
