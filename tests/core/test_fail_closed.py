@@ -71,7 +71,7 @@ def test_an_unborn_branch(repo: Path) -> None:
     ],
 )
 def test_a_timeline_that_is_not_there(repo: Path, selectors: tuple[str, str]) -> None:
-    refused(repo, *selectors, says="no timeline", hint="provisioner status")
+    refused(repo, *selectors, says="no timeline", hint="provisioner timeline list")
 
 
 def test_an_unregistered_repository(repo: Path, tmp_path: Path) -> None:
