@@ -10,6 +10,7 @@ from provisioner.core.ids import AppId, TimelineId
 IDLE_MS = 15 * 60_000
 BUILD_MS = 15 * 60_000
 MEMORY_BYTES = 1 << 30
+MOST_PROCESSES = 1000  # of an app or a build, at a time
 LOCALHOST = "localhost"
 
 

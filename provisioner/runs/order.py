@@ -14,7 +14,8 @@ class Order:
     """``environment`` is all of it; ``secrets`` are masked in its output; ``user`` is the account, if it is another.
 
     ``limit_ms`` is its time limit, 0 for none. ``keep_free``: bytes that stay free on the disk of its directory, else it
-    is ended; ``memory`` the bytes that it and its children may have in memory, 0 for any number. ``log`` is the path of its
+    is ended; ``memory`` the bytes that it and its children may have in memory, and ``processes`` how many they may be, 0 for
+    any number. ``log`` is the path of its
     output; ``rotated``: it continues in a new file when it is full. ``given`` is its standard input.
     """
 
@@ -28,6 +29,7 @@ class Order:
     keep_free: int
     log: str
     memory: int = 0
+    processes: int = 0
     rotated: bool = False
     given: str = ""
 
@@ -43,6 +45,7 @@ class Order:
             "keep_free": self.keep_free,
             "log": self.log,
             "memory": self.memory,
+            "processes": self.processes,
             "rotated": self.rotated,
             "given": self.given,
         }
@@ -62,6 +65,7 @@ class Order:
             keep_free=found["keep_free"],
             log=found["log"],
             memory=found["memory"],
+            processes=found["processes"],
             rotated=found["rotated"],
             given=found["given"],
         )

@@ -50,8 +50,8 @@ class Confined:
 class Command:
     """A program with its arguments, its directory, its time limit, and its variables.
 
-    ``secrets`` are masked in its output. ``limit_ms`` 0 means no limit; ``memory``: bytes, 0 is any number.
-    ``given`` is its standard input.
+    ``secrets`` are masked in its output. ``limit_ms`` 0 means no limit. ``memory`` in bytes and ``processes`` are the most at a
+    time; 0 is any number. ``given`` is its standard input.
     """
 
     words: Sequence[str]
@@ -62,6 +62,7 @@ class Command:
     confined: Confined = Confined()
     memory: int = 0
     given: str = ""
+    processes: int = 0
 
 
 def shell(text: str) -> list[str]:
@@ -119,6 +120,7 @@ def order_of(run_id: str, command: Command, log: str, *, rotated: bool = False) 
         keep_free=KEEP_FREE,
         log=log,
         memory=command.memory,
+        processes=command.processes,
         rotated=rotated,
         given=command.given,
     )
@@ -161,6 +163,8 @@ def what_went_wrong(said: str, order: Order) -> str:
             return rest
         case "space":
             return f"the disk of {order.directory} was nearly full, so it was ended"
+        case "processes":
+            return f"it had more than {order.processes} processes at a time, so it was ended"
         case "memory":
             return f"it used more than {order.memory / 1e6:.0f} MB of memory, so it was ended"
         case "stopped":

@@ -3,8 +3,8 @@
 Run as a file, ``python -I -S supervisor.py``. Its standard input is a pipe that its starter holds open: one line says
 what to run (see `order`). A second line, ``end`` and a number of seconds, asks the command to end in that time; when the pipe
 ends, the starter has died, or wants the command to end at once. It prints one line, how the command ended: ``exit N``,
-``signal N``, ``time`` (its time was over), ``space`` (its disk was nearly full), ``memory`` (it took too much), ``stopped``, or
-``refused`` with the reason why it could not be started as ordered.
+``signal N``, ``time`` (its time was over), ``space`` (its disk was nearly full), ``memory`` (it took too much), ``processes``
+(it had too many), ``stopped``, or ``refused`` with the reason why it could not be started as ordered.
 
 On Linux it adopts what the command leaves behind (``PR_SET_CHILD_SUBREAPER``), including a daemon that forked twice and
 started its own session; elsewhere it reaches only the command's process group.
@@ -31,7 +31,7 @@ from provisioner.runs.output import OutputLog, RotatedLog
 MOST_DESCRIPTORS = 65536
 GRACE_SECONDS = 2.0  # between asking a command whose time is over to end, and ending it
 PATIENCE_SECONDS = 10.0  # with what cannot be ended: another user's, or one that hangs in the kernel
-LOOK_SECONDS = 1.0  # between two looks how full the disk is, and how much memory is taken
+LOOK_SECONDS = 1.0  # between two looks how full the disk is, and how much memory and how many processes there are
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -138,7 +138,7 @@ class _Watch:
 
     def until_it_ends(self) -> str:
         ended = ""
-        limited = self.order.keep_free or self.order.memory
+        limited = self.order.keep_free or self.order.memory or self.order.processes
         look = time.monotonic()
         while not ended:
             wait = min(self.deadline - time.monotonic(), LOOK_SECONDS if limited else math.inf)
@@ -166,8 +166,12 @@ class _Watch:
     def _keep_to_limits(self) -> None:
         if self.order.keep_free and free_bytes(self.order.directory) < self.order.keep_free:
             self._end("space", 0.0)
-        elif self.order.memory and resident_bytes(descendants()) > self.order.memory:
-            self._end("memory", 0.0)
+        elif self.order.memory or self.order.processes:
+            mine = descendants()
+            if self.order.memory and resident_bytes(mine) > self.order.memory:
+                self._end("memory", 0.0)
+            elif self.order.processes and len(mine) > self.order.processes:
+                self._end("processes", 0.0)
 
     def _end(self, why: str, grace: float) -> None:
         """Ask the command to end; asked again, it is ended."""

@@ -113,6 +113,14 @@ def test_what_takes_too_much_memory_is_ended(tmp_path: Path) -> None:
     )
 
 
+def test_what_has_too_many_processes_is_ended_with_all_of_them(tmp_path: Path) -> None:
+    crowd = "for each in 1 2 3 4 5 6 7 8 9; do setsid sleep 999 & done; wait"
+    command = Command(shell(crowd), str(tmp_path), 0, {}, processes=8)
+    said = Service("crowd", command, str(tmp_path / "log")).ended(60)
+    assert said == "it had more than 8 processes at a time, so it was ended"
+    assert not _processes("crowd")
+
+
 def test_the_log_has_no_end_and_a_limit(tmp_path: Path) -> None:
     text = "yes 0123456789012345678901234567890123456789012345678901234567890123456789 | head -c 12000000; echo done; sleep 999"
     log = tmp_path / "log"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from provisioner.core.errors import ProvisionerError
-from provisioner.core.hosting import BUILD_MS, Deployment
+from provisioner.core.hosting import BUILD_MS, MOST_PROCESSES, Deployment
 from provisioner.git.checkout_tree import CheckoutLimits, CheckoutStopped, check_out
 from provisioner.hosting.deployments.commands import commands_of
 from provisioner.hosting.deployments.hosted_timeline import (
@@ -92,6 +92,7 @@ def _run(
         found.secrets,
         access,
         hosted.command.memory_bytes,
+        processes=MOST_PROCESSES,
     )
     log = build_log(registry.home, deployment.id)
     why = run(registry.home, deployment.id, command, stop, log, spare)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from provisioner.core.errors import ProvisionerError
-from provisioner.core.hosting import Deployment
+from provisioner.core.hosting import MOST_PROCESSES, Deployment
 from provisioner.hosting.deployments.building import cache_for, must_be_confined
 from provisioner.hosting.deployments.commands import commands_of
 from provisioner.hosting.deployments.hosted_timeline import (
@@ -147,6 +147,7 @@ def _started(
         found.secrets,
         access,
         hosted.command.memory_bytes,
+        processes=MOST_PROCESSES,
     )
     return Service(deployment.id, command, app_log(registry.home, deployment.id), spare)
 

@@ -19,7 +19,7 @@ from provisioner.cli.options import config_file
 from provisioner.core.clock import now_ms
 from provisioner.core.counts import counted, verb
 from provisioner.core.errors import ProvisionerError, shortage
-from provisioner.core.hosting import AppState
+from provisioner.core.hosting import MOST_PROCESSES, AppState
 from provisioner.core.model import App, ConnectMode, Status, deploy_status
 from provisioner.core.naming import shown
 from provisioner.daemon.worker import LONGEST_STAY_SECONDS, daemon_runs
@@ -289,6 +289,13 @@ def _unserved(registry: Registry, app: App, home: Home) -> Iterator[Finding]:
 def _commands(registry: Registry, app: App) -> Iterator[Finding]:
     """The confinement of the app's commands; nothing if it has none."""
     runs = hosting.run_command(registry, app.id) is not None
+    if (command := hosting.run_command(registry, app.id)) is not None:
+        most = f"{documents.size_text(command.memory_bytes)} of memory and {MOST_PROCESSES} processes"
+        yield (
+            f"app {app.slug} limits",
+            True,
+            f"each of its apps may have {most}, counted every second; CPU has no limit",
+        )
     if app.deploys or registry.scrubs(app.id) or runs:
         yield f"app {app.slug} commands", *described(app)
     for state in hosting.all_hosted(registry, app.id) if runs else ():
