@@ -24,6 +24,7 @@ ASKING = {
     "database snapshot delete": ("SNAPSHOT",),
     "database load": ("login", "/dev/null", "--replace"),
     "app remove": (),
+    "app domain remove": ("shop.example",),
     "preview delete": ("HEAD",),
     "var unset": ("NAME",),
     "instance move": ("default", "--directory", "moved"),
@@ -44,6 +45,7 @@ def repo(tmp_path: Path) -> Path:
     ok(made, "preview", "create", "HEAD")
     ok(made, "database", "snapshot", "create", "login", "--label", "kept")
     ok(made, "database", "archive", "pay", "--yes")
+    ok(made, "app", "domain", "add", "shop.example", "--trust")
     return made
 
 

@@ -6,17 +6,29 @@ import os
 
 import click
 
-from provisioner.cli.context import apps_meant, confirm, dry_run_option, json_option, looks, say, the_home, yes_option
+from provisioner.cli.context import (
+    apps_meant,
+    confirm,
+    dry_run_option,
+    json_option,
+    looks,
+    plan_item,
+    say,
+    the_home,
+    yes_option,
+)
 from provisioner.cli.groups import AliasedGroup
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
 from provisioner.cli.selectors import TIMELINE, NamedTarget, selector_options
 from provisioner.cli.table import Column
 from provisioner.cli.targets import load_timeline
-from provisioner.core.custom_domains import parse_domain
+from provisioner.core.custom_domains import CustomDomain, parse_domain
 from provisioner.core.naming import PRODUCTION
 from provisioner.environment.resolve import Selectors
 from provisioner.hosting import custom_domains as domains
+from provisioner.operations.documents import Document
 from provisioner.registry.hosting import custom_domain
+from provisioner.registry.queries import timeline_by_id
 from provisioner.registry.store import Registry
 
 trust_option = click.option("--trust", is_flag=True, help="The domain is yours: look for no DNS record.")
@@ -68,9 +80,16 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
         document = None if claim is None else domains.state(registry, claim).document()
         if claim is not None:
             question = f"Remove the domain {claim.name}? Requests for it are refused from then on"
-            confirm(question, yes, [{"kind": "remove-domain", "domain": claim.name}])
+            confirm(question, yes, [_plan(registry, claim)])
         removed = domains.remove(registry, name)
         say(f"Removed domain {removed.name}", document if as_json else None)
+
+
+def _plan(registry: Registry, claim: CustomDomain) -> Document:
+    """What a dry run prints."""
+    timeline = timeline_by_id(registry, claim.timeline_id)
+    name = None if timeline is None else os.fsdecode(timeline.name)
+    return plan_item("remove-domain", registry.app(claim.app_id), name)
 
 
 _LAYOUT = ListLayout(
