@@ -41,7 +41,8 @@ coverage: $(VENV)/installed-dev
 # The same tests in their long forms: some for a minute each, others with many times as many generated examples.
 nightly: $(VENV)/installed-dev
 	sh .ci/debian-packages
-	KV_NIGHTLY=1 $(VENV)/bin/python -m pytest -q -n 2 --dist worksteal --hypothesis-profile=nightly --timeout=0
+	REFTABLE_GIT="$$(sh .ci/newer-git $(VENV)/newer-git)" && export REFTABLE_GIT && \
+	  KV_NIGHTLY=1 $(VENV)/bin/python -m pytest -q -n 2 --dist worksteal --hypothesis-profile=nightly --timeout=0
 
 # The Python of the wire's messages; a test compares it with what is committed.
 generated: $(VENV)/installed-dev
