@@ -13,7 +13,7 @@ from pg_world import pg_shop
 from support import add_branches, bare, commit, daemon, git, marked_shop, ok, repository, shop, until
 
 from provisioner.core.ids import AppId, DatabaseId, InstanceId
-from provisioner.core.owner import InstanceMark, Owner
+from provisioner.core.owner import InstanceMark, Owner, read_record
 
 
 @pytest.fixture(params=["files", "postgres"])
@@ -126,6 +126,25 @@ def test_what_is_cut_short_is_no_owner() -> None:
     assert Owner.parse(text) == owner
     assert all(Owner.parse(text[:length]) is None for length in range(len(text) - 2))
     assert Owner.parse('{"home": "x", "instance": {}}') is None
+
+
+@pytest.mark.parametrize(
+    "forged",
+    ["9" * 400, "1e999", "-1", "[" * 100_000, f"{2**63}", "true}", '"' + "x" * 10_000_000 + '"', "fifo", "link"],
+    ids=["long", "infinite", "negative", "nested", "wide", "cut", "large", "fifo", "link"],
+)
+def test_a_record_that_a_program_has_written_stops_nothing(tmp_path: Path, forged: str) -> None:
+    """A command that opens its database's file can write to its directory."""
+    mark = InstanceMark("home", InstanceId("instance"), "default", "deno-kv")
+    owner = Owner(mark, AppId("app"), "shop", b"/shop", b"x", False, False, DatabaseId("database"), "shop--x", 1)
+    path = tmp_path / "owner.json"
+    if forged == "fifo":
+        os.mkfifo(path)
+    elif forged == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text(owner.text().replace('"generation": 0', f'"generation": {forged}'))
+    assert Owner.parse(read_record(str(path))) is None
 
 
 def test_a_provisioned_branch_costs_one_small_file_and_one_link(tmp_path: Path, home: Path) -> None:
