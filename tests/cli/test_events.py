@@ -22,6 +22,8 @@ from provisioner.registry import events as log
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
+pytestmark = pytest.mark.slow
+
 KEYS = (
     *("seq", "at", "type", "app", "timeline", "branch", "revision", "instance", "database"),
     *("actor", "cause", "url", "error", "detail"),

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support import commit, git, ok, provisioner, shop
 
+pytestmark = pytest.mark.slow
+
 
 def keep(repo: Path, branch: str, price: str, label: str = "") -> str:
     """A price under a key, and a snapshot of it: its id."""

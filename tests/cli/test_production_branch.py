@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from support import bare, files, git, got, ok, provisioner, put, repository, run
 
+pytestmark = pytest.mark.slow
+
 
 def production(repo: Path) -> str:
     return str(json.loads(ok(repo, "app", "show", "--json"))["production_branch"])
