@@ -57,7 +57,7 @@ GIT_CONFIG = """\
 # Helpers and fixtures that start a server, a Deno or a browser: tests that use one of them are not `fast`.
 HEAVY_HELPERS = re.compile(
     r"^(?:from|import) (?:pg_\w+|psycopg|kv_server|kv_oracle|kv_processes|kv_instance_world|connect_\w+|counters|dashboard_\w+"
-    r"|changing_world|preview_world|router_world|chromium|fire_\w+|move_world|clone_writer)\b|\bDENO\b|\bdaemon\(",
+    r"|changing_world|preview_world|router_world|chromium|fire_\w+|move_world|clone_writer)\b|\bDENO\b|\"deno\", \"|\bdaemon\(",
     re.MULTILINE,
 )
 HEAVY_FIXTURES = {"server", "pg", "node_modules", "pg_module", "axe", "setup"}

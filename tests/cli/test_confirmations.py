@@ -10,6 +10,8 @@ import pytest
 from support import ok, provisioner, shop
 from terminal_session import terminal
 
+pytestmark = pytest.mark.slow
+
 PRODUCTION = {
     "database archive": ("main",),
     "database restore": ("main", "kept"),

@@ -12,6 +12,8 @@ from support import bare, files, git, got, ok, provisioner, put, repository
 
 from provisioner.git import reflog
 
+pytestmark = pytest.mark.slow
+
 
 def held(repo: Path) -> dict[str, str]:
     return {name: got(file) for name, file in files(repo).items() if name != "main"}

@@ -13,6 +13,8 @@ from support import add_branches, files, git, got, marked_shop, ok, provisioner,
 
 from provisioner.core.owner import Owner
 
+pytestmark = pytest.mark.slow
+
 WIPE = "reflog expire --expire=now --expire-unreachable=now --all"
 CHANGES: dict[str, tuple[str, ...]] = {
     "swapped": ("branch -m one between", "branch -m two one", "branch -m between two"),
