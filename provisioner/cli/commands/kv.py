@@ -26,8 +26,6 @@ from provisioner.kv import Kv, KvEntry, KvError, Malformed
 from provisioner.kv.client.sync_client import open_store
 from provisioner.kv.codec import json_notation
 from provisioner.kv.codec.key import encode, point
-from provisioner.kv.dump.load import write_all
-from provisioner.kv.dump.prefix_deletion import delete_under, keys_under
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, OptionInvalid, ValueInvalid
 from provisioner.kv.model import Mutation, MutationKind
 from provisioner.kv.store import Store
@@ -156,6 +154,9 @@ def set_command(
 @kv_errors
 def delete(key: str | None, prefix: str | None, yes: bool, as_json: bool, selectors: Selectors) -> None:
     """Delete KEY if it exists, or every key with a prefix."""
+    from provisioner.kv.dump.load import write_all
+    from provisioner.kv.dump.prefix_deletion import delete_under, keys_under
+
     if (key is None) == (prefix is None):
         raise UsageError("a key or --prefix is required, and not both", "Use KEY, or --prefix KEY")
     text = str(prefix if key is None else key)
