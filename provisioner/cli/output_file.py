@@ -17,19 +17,25 @@ from provisioner.system.atomic_file import sync_path
 
 @contextmanager
 def written(output: str | None) -> Iterator[IO[bytes]]:
-    """Standard output, or a file that appears when the block ends without an error."""
+    """Standard output, or a file that appears when the block ends without an error. A symbolic link is followed; a pipe
+    or a device, such as /dev/null, is written to and stays."""
     if output is None or output == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    directory = os.path.dirname(os.path.abspath(output))
+    target = os.path.realpath(output)
+    directory = os.path.dirname(target)
     try:
+        if os.path.exists(output) and not os.path.isfile(output):
+            with open(output, "wb") as special:
+                yield special
+            return
         with tempfile.NamedTemporaryFile(dir=directory, prefix=".dump-", delete=False) as file:
             try:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(file.name, output)
+                os.replace(file.name, target)
                 sync_path(directory)
             except BaseException:
                 with contextlib.suppress(FileNotFoundError):

@@ -399,3 +399,24 @@ def test_a_line_knows_its_number(tmp_path: Path) -> None:
     with pytest.raises(DumpInvalid) as caught:
         list(Dump(io.BytesIO(b'{"key": ["a"], "value": 1}\n[]\n')).rows())
     assert caught.value.line == 2
+
+
+def entries_of(dump: str) -> list[str]:
+    """All but the first line, which says when it was taken."""
+    return dump.splitlines()[1:]
+
+
+def test_a_dump_goes_through_links_and_into_pipes_and_replaces_none(repo: Path) -> None:
+    dumped = entries_of(ok(repo, "database", "dump", "main"))
+    (repo / "link").symlink_to("dumps.jsonl")
+    ok(repo, "database", "dump", "main", "--output", "link", "--yes")
+    assert (repo / "link").is_symlink()
+    assert entries_of((repo / "dumps.jsonl").read_text()) == dumped
+    os.mkfifo(repo / "pipe")
+    with subprocess.Popen(["timeout", "60", "cat", repo / "pipe"], stdout=subprocess.PIPE, text=True) as reader:
+        ok(repo, "database", "dump", "main", "--output", "pipe")
+        assert (repo / "pipe").is_fifo()
+        assert entries_of(reader.communicate()[0]) == dumped
+    refused = provisioner(repo, "database", "dump", "main", "--output", ".", "--yes")
+    assert refused.returncode == 1
+    assert ". cannot be written: Is a directory" in refused.stderr

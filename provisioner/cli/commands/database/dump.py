@@ -63,7 +63,7 @@ def dump(
     if as_json and output is None:
         raise UsageError("--json requires --output", "Add --output FILE")
     source = source_of(wanted)
-    if output is not None and os.path.exists(output):
+    if output is not None and (os.path.isfile(output) or os.path.isdir(output)):
         confirm(f"Replace {output}?", yes)
     selector = None if prefix is None else Selector.of(json_notation.key_of(prefix), None, None)
     if isinstance(source, WholeDatabase):
