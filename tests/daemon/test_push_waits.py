@@ -102,7 +102,7 @@ def test_a_push_does_not_wait_for_ever(hub: Path, tmp_path: Path, home: Path, mo
         (tmp_path / "go").touch()
         until(lambda: connected(hub, "login"))
     assert "still" in told[-2]
-    assert told[-1] == "provisioner: git-branch/login: this continues in the background. See 'provisioner status'"
+    assert told[-1] == "provisioner: git-branch/login: this continues in the background. See: provisioner status"
 
 
 def test_a_push_whose_copy_fails_says_why_at_once(hub: Path, tmp_path: Path) -> None:

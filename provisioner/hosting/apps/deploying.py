@@ -14,7 +14,7 @@ from provisioner.hosting.deployments.building import Superseded, build
 from provisioner.hosting.deployments.cleaning import has_files
 from provisioner.hosting.deployments.due import Wanted, is_connected, pre_deploy_failure
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
-from provisioner.hosting.deployments.records import advance, begin, set_state
+from provisioner.hosting.deployments.records import advance, begin, have_hooks_run, set_state
 from provisioner.registry.store import Registry
 from provisioner.system import failpoints
 
@@ -43,6 +43,7 @@ class DeploymentController:
             case DeploymentState.READY if latest.id in item.running:
                 if found.state.active != latest.id or found.asked:
                     self._serving.serve(registry, item, latest, item.running[latest.id])
+                    have_hooks_run(registry, found.hosted)
             case DeploymentState.READY:
                 if found.asked or found.state.active != latest.id or found.hosted.timeline.production:
                     self._serving.begin(registry, item, latest, serves=True)

@@ -19,7 +19,7 @@ from provisioner.hosting.apps.uses import AppUses, is_idle
 from provisioner.hosting.apps.waiting import keep_waiting
 from provisioner.hosting.deployments.cleaning import clean
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_log, reach
-from provisioner.hosting.deployments.records import StepFailed, advance, record_event, set_state, step
+from provisioner.hosting.deployments.records import StepFailed, advance, have_hooks_run, record_event, set_state, step
 from provisioner.hosting.deployments.sockets import connections
 from provisioner.hosting.deployments.starting import STOP_SECONDS, RunningApp, digest, start
 from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy
@@ -114,6 +114,7 @@ class Serving:
                     self.serve(registry, item, deployment, running)
                 else:
                     self.route_revision(item.hosted, running)
+            have_hooks_run(registry, item.hosted)
             failpoints.point("hosting.recorded")
             item.answer(deployment.id, AppRunning(running.port))
         self._context.tell(LookAtApp(item.hosted.app.id))

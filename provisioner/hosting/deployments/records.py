@@ -11,8 +11,9 @@ from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.hosting import AppState, Deployment, DeploymentState, DeploymentStep, HostedApp, StepState
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
-from provisioner.registry import hosting
+from provisioner.registry import events, hosting
 from provisioner.registry.store import Registry
+from provisioner.system import inbox
 
 
 class StepFailed(ProvisionerError):  # noqa: N818
@@ -94,3 +95,9 @@ def set_state(
 def record_event(registry: Registry, hosted: HostedTimeline, action: str, detail: str) -> None:
     """Say it in the audit log."""
     registry.audit(now_ms(), action, hosted.timeline, detail=detail, cause="hosting")
+
+
+def have_hooks_run(registry: Registry, hosted: HostedTimeline) -> None:
+    """Have the daemon look for the operator's hooks that are due for an event. The event is committed."""
+    if "on-healthy" in events.hooks(registry, hosted.app.id):
+        inbox.leave(registry.home.inbox, hosted.app.id)
