@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import time
 from contextlib import suppress
 from glob import glob
 
@@ -22,6 +23,7 @@ from provisioner.system.home import FILE_MODE
 
 _CONTROL = os.path.join("global", "pg_control")
 _LAST_WORDS = 400
+_END_SECONDS, _LOOK_SECONDS = 5.0, 0.05
 
 
 def separate(directory: str) -> str:
@@ -84,8 +86,11 @@ def _with_own_files(directory: str, data: str) -> str:
 
 
 def _must_rest(directory: str, data: str) -> None:
-    """Raises StorageFailed while the original's server runs: what is copied then is not what it has."""
-    at_work = cleanup.processes_in(os.path.realpath(data))
+    """Raises StorageFailed while the original's server runs: what is copied then is not what it has. The processes of one
+    that was stopped just now have a moment to end."""
+    patience = time.monotonic() + _END_SECONDS
+    while (at_work := cleanup.processes_in(os.path.realpath(data))) and time.monotonic() < patience:
+        time.sleep(_LOOK_SECONDS)
     if at_work or (at_work is None and os.path.exists(os.path.join(data, "postmaster.pid"))):
         raise _running(directory)
 
