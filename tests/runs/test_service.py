@@ -149,8 +149,9 @@ def test_a_spare_supervisor_is_taken_and_belongs_to_the_run(tmp_path: Path) -> N
     assert not _processes(run_id)
     spare.prepare()
     _eventually(lambda: len(_supervisors()) == 1)
-    os.kill(_supervisors()[0], signal.SIGKILL)
-    _eventually(lambda: not _supervisors())
+    (killed,) = _supervisors()
+    os.kill(killed, signal.SIGKILL)
+    os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
     assert Service("other", _command(tmp_path, "exit 3"), str(log), spare).ended(60) == "it ended with exit code 3"
     spare.prepare()
     _eventually(lambda: len(_supervisors()) == 1)
