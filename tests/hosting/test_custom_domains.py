@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socketserver
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from preview_world import previews
 from support import git, ok, provisioner, repository, status, until
+from threaded_server import threaded
 
 from provisioner.core.custom_domains import parse_domain
 from provisioner.core.errors import UsageError
@@ -88,14 +88,8 @@ def nameserver(records: dict[str, str]) -> Iterator[str]:
                 answer.set_rcode(dns.rcode.NXDOMAIN if name == f"_provisioner.{WWW}" else dns.rcode.SERVFAIL)
             self.request[1].sendto(answer.to_wire(), self.client_address)
 
-    with socketserver.ThreadingUDPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with threaded(socketserver.ThreadingUDPServer(("127.0.0.1", 0), Answer)) as address:
+        yield address
 
 
 @pytest.fixture
@@ -160,7 +154,7 @@ def test_a_domain_is_claimed_once_in_the_home(repo: Path, tmp_path: Path) -> Non
     ok(other, "init")
     refused = provisioner(other, "app", "domain", "add", WWW, "--trust")
     assert f"Remove it there first: provisioner app domain remove {WWW}" in refused.stderr
-    assert provisioner(repo, "app", "domain", "remove", WWW).returncode != 0  # nobody can be asked
+    assert provisioner(repo, "app", "domain", "remove", WWW).returncode != 0  # there is no terminal to ask at
     ok(repo, "app", "domain", "remove", WWW, "--yes")
     assert domain(other, "add", WWW)["routed"] is False  # the word for one timeline is none for another
 

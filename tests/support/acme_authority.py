@@ -8,13 +8,13 @@ import pwd
 import socket
 import socketserver
 import subprocess
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from certificates import certificate
+from threaded_server import threaded
 
 VERSION = "v2.10.3"
 PACKAGE = f"github.com/letsencrypt/pebble/v2/cmd/pebble@{VERSION}"
@@ -94,14 +94,8 @@ def _names_lead_here() -> Iterator[str]:
                     answer.answer = [dns.rrset.from_text(asked.question[0].name, 60, "IN", "A", "127.0.0.1")]
                 self.wfile.write(answer.to_wire(prepend_length=True))
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:  # pebble asks over TCP
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with threaded(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer)) as address:  # pebble asks over TCP
+        yield address
 
 
 def _listens(port: int) -> bool:

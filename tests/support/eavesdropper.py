@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from threaded_server import threaded
 
 
 @dataclass(slots=True)
@@ -25,15 +26,10 @@ class Eavesdropper:
 
 @contextmanager
 def eavesdropping() -> Iterator[Eavesdropper]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        server.app = app = Eavesdropper(server.server_port)  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield app
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.app = app = Eavesdropper(server.server_port)  # type: ignore[attr-defined]
+    with threaded(server):
+        yield app
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -10,9 +10,10 @@ from provisioner.core.durations import written
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.hosting import Deployment, DeploymentState
 from provisioner.core.model import App, Database, Status, Timeline
-from provisioner.dashboard.pages.hosting import way
+from provisioner.dashboard.pages.hosting import push_stages
 from provisioner.dashboard.pages.hosting.app_summaries import AppSummaries, AppSummary
 from provisioner.dashboard.pages.hosting.logs import LogSection, tail
+from provisioner.dashboard.pages.hosting.push_stages import Stage, StageState
 from provisioner.dashboard.pages.suggest import names, timeline_of
 from provisioner.dashboard.web.context import PageContext
 from provisioner.dashboard.web.forms import Filled, form_of
@@ -83,10 +84,10 @@ def _page(visit: PageContext, form: Filled) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class TimelineHosting:
-    """A timeline's app with the way of its last push. `runs`: is there a process that runs apps?"""
+    """A timeline's app with the stages of its last push. `runs`: is there a process that runs apps?"""
 
     summary: AppSummary
-    way: list[way.Station]
+    stages: list[Stage]
     failure: str
     tail: list[LogSection]
     rolls_back: bool
@@ -103,17 +104,20 @@ def _hosted(
     past = hosting.deployments(visit.registry, timeline.id)
     latest = next((each for each in past if each.revision == timeline.revision), None)
     steps = hosting.steps(visit.registry, latest.id) if latest is not None else []
-    stations = {
-        way.databases(held): (),
-        way.build(latest, steps): (BUILD,),
-        way.pre_deploy(deploy): (PRE_DEPLOY,),
-        way.app(latest, steps): (APP,),
-    }
-    passed = {station: sources for station, sources in stations.items() if station is not None}
-    failed = next((sources for station, sources in passed.items() if station.passed is way.Passed.FAILED), ())
+    stages_and_logs: list[tuple[Stage | None, tuple[str, ...]]] = [
+        (push_stages.databases(held), ()),
+        (push_stages.build(latest, steps), (BUILD,)),
+        (push_stages.pre_deploy(deploy), (PRE_DEPLOY,)),
+        (push_stages.app(latest, steps), (APP,)),
+        (push_stages.url(summary, latest), ()),
+    ]
+    stages = [stage for stage, _ in stages_and_logs if stage is not None]
+    failed = next(
+        (logs for stage, logs in stages_and_logs if stage is not None and stage.state is StageState.FAILED), ()
+    )
     return TimelineHosting(
         summary=summary,
-        way=[*passed, way.url(summary, latest)],
+        stages=stages,
         failure=mask(visit.registry, app).text(summary.failure),
         tail=tail(visit, failed, timeline.revision) if summary.failure and failed else [],
         rolls_back=any(_healthy_before(each, summary) for each in past),

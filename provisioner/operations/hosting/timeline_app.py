@@ -22,6 +22,7 @@ from provisioner.system.router_address import address
 
 Document = dict[str, object]
 Change = Callable[[HostedApp], tuple[HostedApp, str]]
+Choice = Callable[[Registry, HostedApp, Timeline], str]
 """The new record of a timeline's app, and what that does, for people. Raises ProvisionerError."""
 
 
@@ -63,14 +64,8 @@ def redeploy(registry: Registry, app: App, timeline: Timeline) -> Proposal:
 
 def lock(registry: Registry, app: App, timeline: Timeline, commit: str | None) -> Proposal:
     """Keep a timeline's app at a revision, by default the one that runs. Raises NotResolved."""
-    meant = _commit(app, commit) if commit else ""
-
-    def change(state: HostedApp) -> tuple[HostedApp, str]:
-        revision = meant or _active(registry, state, timeline)
-        changed = replace(state, locked=revision, state=AppState.STARTING)
-        return changed, f"Locked the app of {shown(timeline.name)} to {revision[:SHORT_REVISION]}"
-
-    return _changed(registry, app, timeline, "app.lock", change)
+    said = f"Locked the app of {shown(timeline.name)} to"
+    return _kept_at(registry, app, timeline, commit, _active, "app.lock", lambda revision: f"{said} {revision}")
 
 
 def unlock(registry: Registry, app: App, timeline: Timeline) -> Proposal:
@@ -90,14 +85,10 @@ def roll_back(registry: Registry, app: App, timeline: Timeline, commit: str | No
 
     Raises NotResolved.
     """
-    meant = _commit(app, commit) if commit else ""
-
-    def change(state: HostedApp) -> tuple[HostedApp, str]:
-        revision = meant or _before(registry, state, timeline)
-        changed = replace(state, locked=revision, state=AppState.STARTING)
-        return changed, f"Rolling the app of {shown(timeline.name)} back to {revision[:SHORT_REVISION]}, where it stays"
-
-    return _changed(registry, app, timeline, "app.rollback", change)
+    said = f"Rolling the app of {shown(timeline.name)} back to"
+    return _kept_at(
+        registry, app, timeline, commit, _before, "app.rollback", lambda revision: f"{said} {revision}, where it stays"
+    )
 
 
 def url(registry: Registry, app: App, timeline: Timeline) -> str | None:
@@ -156,6 +147,26 @@ def _changed(registry: Registry, app: App, timeline: Timeline, action: str, chan
         yield f"{said}: {url(registry, app, timeline)}"
 
     return Proposal(do)
+
+
+def _kept_at(
+    registry: Registry,
+    app: App,
+    timeline: Timeline,
+    commit: str | None,
+    usual: Choice,
+    action: str,
+    said: Callable[[str], str],
+) -> Proposal:
+    """Have a timeline's app serve a commit from now on, or the `usual` revision; `said` tells the user of it."""
+    meant = _commit(app, commit) if commit else ""
+
+    def change(state: HostedApp) -> tuple[HostedApp, str]:
+        revision = meant or usual(registry, state, timeline)
+        changed = replace(state, locked=revision, state=AppState.STARTING)
+        return changed, said(revision[:SHORT_REVISION])
+
+    return _changed(registry, app, timeline, action, change)
 
 
 def _active(registry: Registry, state: HostedApp, timeline: Timeline) -> str:
