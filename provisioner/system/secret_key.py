@@ -12,6 +12,10 @@ from provisioner.core.errors import StorageFailed
 from provisioner.system import failpoints
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
 try:
     from _blake2 import blake2b  # `hashlib` would bring OpenSSL along
 except ImportError:
@@ -57,36 +61,44 @@ def mark(home: Home) -> tuple[int, int] | None:
 def rotate(home: Home) -> None:
     """Replace the key: everything that was derived from the old one, or signed with it, becomes invalid.
 
-    What the old key was is remembered until `rotation_done`: if this process is killed, the next reconcile completes it.
+    The old key's fingerprint is kept until `rotation_done`: if this process is killed, the next reconcile completes it.
     """
-    from provisioner.system.atomic_file import replace_file
-
-    try:
-        os.makedirs(os.path.dirname(home.key), mode=DIRECTORY_MODE, exist_ok=True)
-        replace_file(_before(home), fingerprint(home).encode(), FILE_MODE)
-    except OSError as error:
-        raise _refused(home, error) from error
-    failpoints.point("rotate.intended")
     _make(home, anew=True)
     failpoints.point("rotate.replaced")
 
 
-def rotated_from(home: Home) -> str | None:
-    """The fingerprint of the key before a rotation that is not complete; None if there is none."""
+def unfinished_rotation(home: Home) -> str | None:
+    """The fingerprint of the key before a rotation whose renewals are due; None if there is none. One that was cut off
+    before the key was replaced is forgotten. Raises `StorageFailed`."""
+    if not os.path.exists(_before(home)):
+        return None
+    try:
+        with _key_locked(home):
+            before = _read_before(home)
+            if before is not None and before == fingerprint(home):
+                os.unlink(_before(home))
+                return None
+    except OSError as error:
+        raise _refused(home, error) from error
+    return before
+
+
+def rotation_done(home: Home, before: str) -> None:
+    """The renewals after this rotation are recorded. If the key was replaced again meanwhile, others are due."""
+    try:
+        with _key_locked(home):
+            if _read_before(home) == before:
+                os.unlink(_before(home))
+    except OSError as error:
+        raise _refused(home, error) from error
+
+
+def _read_before(home: Home) -> str | None:
     try:
         with open(_before(home)) as file:
             return file.read()
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise _refused(home, error) from error
-
-
-def rotation_done(home: Home) -> None:
-    try:
-        os.unlink(_before(home))
-    except FileNotFoundError:
-        return
 
 
 def fingerprint(home: Home) -> str:
@@ -143,21 +155,29 @@ def _keyed(key: bytes, purpose: bytes, text: str) -> str:
 
 def _make(home: Home, *, anew: bool = False) -> bytes:
     from provisioner.system.atomic_file import replace_file, sync_path
-    from provisioner.system.file_lock import locked
 
     directory = os.path.dirname(home.key)
     try:
-        with locked(os.path.join(home.locks, "keys.lock"), "the home's key"):
+        with _key_locked(home):
             if os.path.exists(home.key) and not anew:
                 return secret(home)
             os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)
             os.chmod(directory, DIRECTORY_MODE)
+            if anew:
+                replace_file(_before(home), fingerprint(home).encode(), FILE_MODE)
+                failpoints.point("rotate.intended")
             key = os.urandom(KEY_BYTES)
             replace_file(home.key, key, FILE_MODE)
             sync_path(home.path)
     except OSError as error:
         raise _refused(home, error) from error
     return key
+
+
+def _key_locked(home: Home) -> AbstractContextManager[None]:
+    from provisioner.system.file_lock import locked
+
+    return locked(os.path.join(home.locks, "keys.lock"), "the home's key")
 
 
 def _refused(home: Home, error: OSError) -> StorageFailed:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -17,8 +18,11 @@ from support import Done, git, got, killed, marked_shop, ok, points, provisioner
 from provisioner.core.clock import now_ms
 from provisioner.core.model import Scope
 from provisioner.hosting.router.access import PreviewAccess
+from provisioner.reconcile.apply.renewals import settle_rotation
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
+from provisioner.system import secret_key
+from provisioner.system.file_lock import locked
 from provisioner.system.home import Home
 
 LONG = "KV_NIGHTLY" in os.environ
@@ -153,3 +157,25 @@ def test_what_a_revoked_token_has_opened_ends_even_if_the_command_was_killed(tmp
     access.sweep(now_ms())  # as the router does each minute, and before it starts
     assert access.sessions.listing(now_ms()) == []
     ok(repo, "token", "revoke", token.id)
+
+
+def test_a_reconcile_meanwhile_takes_no_rotation_for_one_that_was_cut_off(tmp_path: Path, home: Path) -> None:
+    marked_shop(tmp_path / "shop", "login")
+    place = Home(str(home))
+    secret_key.secret(place)
+    told = _renewals(home)
+    with ThreadPoolExecutor(1) as beside:
+        with locked(os.path.join(place.locks, "keys.lock"), "the home's key"):  # as rotate-key does
+            Path(f"{place.key}.before").write_text(secret_key.fingerprint(place))
+            settled = beside.submit(_settle, place)
+            wait([settled], timeout=0.5)
+            Path(place.key).write_bytes(os.urandom(secret_key.KEY_BYTES))
+        settled.result()
+    _settle(place)
+    assert [after > before for before, after in zip(told, _renewals(home), strict=True)] == [True] * len(told)
+    assert not Path(f"{place.key}.before").exists()
+
+
+def _settle(home: Home) -> None:
+    with Registry.open(home) as registry:
+        settle_rotation(registry, now_ms())

@@ -78,6 +78,8 @@ def copied(home: Home) -> Iterator[str]:
                 if warning := engine_of(instance).separate(instance.location):
                     yield Warned(warning)
             _renew(registry)
+            if (before := secret_key.unfinished_rotation(home)) is not None:
+                secret_key.rotation_done(home, before)
             registry.record(now_ms(), "home.adopt", registry.who, detail=f"a copy of {_origin(found) or 'another'}")
             _write_identity(home, home_id)
             settle_everywhere(registry)

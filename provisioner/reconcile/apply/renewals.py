@@ -14,15 +14,13 @@ from provisioner.system import secret_key
 
 def settle_rotation(registry: Registry, now: int) -> None:
     """Complete the replacement of the home's key: every database needs logins that are derived from the new one."""
-    home = registry.home
-    before = secret_key.rotated_from(home)
+    before = secret_key.unfinished_rotation(registry.home)
     if before is None:
         return
-    if before != secret_key.fingerprint(home):
-        with registry.change():
-            tokens.renew_all(registry)
-            registry.record(now, "token.rotate-key", registry.who)
-    secret_key.rotation_done(home)
+    with registry.change():
+        tokens.renew_all(registry)
+        registry.record(now, "token.rotate-key", registry.who)
+    secret_key.rotation_done(registry.home, before)
 
 
 def renew(registry: Registry, database_id: DatabaseId, now: int) -> str:
