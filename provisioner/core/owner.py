@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -17,7 +16,6 @@ from provisioner.core.naming import timeline_name
 
 FORMAT: Final = 1
 KEY_DIGITS: Final = 32
-MOST_BYTES: Final = 64 * 1024  # of a record: names of branches and paths are at most 4 KiB each
 _GREATEST: Final = 2**53  # of the numbers in it: a program that can write its database's directory can write any
 _UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -129,19 +127,6 @@ class Owner:
             )
         except _UNREADABLE:
             return None
-
-
-def read_record(path: str) -> str:
-    """The text of an owner record; empty if there is none, or if a program has put something else in its place."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return ""
-            text = file.read(MOST_BYTES + 1)
-    except OSError:
-        return ""
-    return text.decode("utf-8", "replace") if len(text) <= MOST_BYTES else ""
 
 
 def _number(value: object) -> int:

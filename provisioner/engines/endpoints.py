@@ -15,6 +15,7 @@ from provisioner.core.connection import (
 )
 from provisioner.core.errors import NotResolved, StorageFailed
 from provisioner.core.unconnected import NotYet
+from provisioner.core.untrusted_file import read_text
 from provisioner.engines.files.layout import OWNER_NAME, database_path
 from provisioner.system.home import Home
 
@@ -143,7 +144,7 @@ def _must_say_so(database: ConnectedDatabase) -> None:
     if not database.timeline:
         return
     directory = os.path.dirname(database_path(database.location, database.database_id))
-    text = _record_in(directory)
+    text = read_text(os.path.join(directory, OWNER_NAME))
     if not text:
         return  # one that is older than such files
     if f'"name": "{database.timeline}",\n  "branch":' in text and f'"generation": {database.generation},\n' in text:
@@ -165,18 +166,6 @@ def _must_say_so(database: ConnectedDatabase) -> None:
             f"Run: provisioner database recover {database.database_id}",
         )
 
-
-def _record_in(directory: str) -> str:
-    """The owner record there; empty if there is none. A program may have put anything in its place."""
-    try:
-        fd = os.open(os.path.join(directory, OWNER_NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
-            return file.read(_MOST_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-_MOST_BYTES = 64 * 1024
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from pg_world import pg_shop
 from support import add_branches, bare, commit, daemon, git, marked_shop, ok, repository, shop, until
 
 from provisioner.core.ids import AppId, DatabaseId, InstanceId
-from provisioner.core.owner import InstanceMark, Owner, read_record
+from provisioner.core.owner import InstanceMark, Owner
+from provisioner.core.untrusted_file import read_text
 
 
 @pytest.fixture(params=["files", "postgres"])
@@ -130,8 +132,19 @@ def test_what_is_cut_short_is_no_owner() -> None:
 
 @pytest.mark.parametrize(
     "forged",
-    ["9" * 400, "1e999", "-1", "[" * 100_000, f"{2**63}", "true}", '"' + "x" * 10_000_000 + '"', "fifo", "link"],
-    ids=["long", "infinite", "negative", "nested", "wide", "cut", "large", "fifo", "link"],
+    [
+        "9" * 400,
+        "1e999",
+        "-1",
+        "[" * 100_000,
+        f"{2**63}",
+        "true}",
+        '"' + "x" * 10_000_000 + '"',
+        "fifo",
+        "link",
+        "directory",
+    ],
+    ids=["long", "infinite", "negative", "nested", "wide", "cut", "large", "fifo", "link", "directory"],
 )
 def test_a_record_that_a_program_has_written_stops_nothing(tmp_path: Path, forged: str) -> None:
     """A command that opens its database's file can write to its directory."""
@@ -142,9 +155,16 @@ def test_a_record_that_a_program_has_written_stops_nothing(tmp_path: Path, forge
         os.mkfifo(path)
     elif forged == "link":
         path.symlink_to("/dev/zero")
+    elif forged == "directory":
+        path.mkdir()
     else:
         path.write_text(owner.text().replace('"generation": 0', f'"generation": {forged}'))
-    assert Owner.parse(read_record(str(path))) is None
+    before = os.listdir("/proc/self/fd")
+    with (
+        os.fdopen(os.open(path, os.O_RDWR), "wb") if forged == "fifo" else nullcontext()
+    ):  # a writer that writes nothing
+        assert Owner.parse(read_text(str(path))) is None
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_provisioned_branch_costs_one_small_file_and_one_link(tmp_path: Path, home: Path) -> None:

@@ -13,7 +13,8 @@ from contextlib import suppress
 from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Instance
-from provisioner.core.owner import InstanceMark, Owner, read_record
+from provisioner.core.owner import InstanceMark, Owner
+from provisioner.core.untrusted_file import read_text
 from provisioner.engines.files.layout import OWNER_NAME, file_in
 from provisioner.engines.files.orphans import is_empty
 from provisioner.engines.files.staging import reason
@@ -121,7 +122,7 @@ def lost(location: str, database_ids: Iterable[DatabaseId]) -> set[DatabaseId]:
 
 
 def _stored(database_id: DatabaseId, archived: bool, directory: str) -> StoredDatabase:
-    owner = Owner.parse(read_record(os.path.join(directory, OWNER_NAME)))
+    owner = Owner.parse(read_text(os.path.join(directory, OWNER_NAME)))
     copied = owner is not None and owner.database_id != database_id  # with its record: that is of the other one
     return StoredDatabase(database_id, archived, directory, None if copied else owner)
 
@@ -141,7 +142,7 @@ def stored(location: str, known: Callable[[], Collection[str]]) -> list[StoredDa
 
 def forget(location: str, directory: str) -> None:
     """The database in this directory is about to be deleted: its timeline has it no more. Raises OSError."""
-    owner = Owner.parse(read_record(os.path.join(directory, OWNER_NAME)))
+    owner = Owner.parse(read_text(os.path.join(directory, OWNER_NAME)))
     if owner is not None:
         _unlink(location, owner)
 
@@ -149,7 +150,7 @@ def forget(location: str, directory: str) -> None:
 def carry_over(old: str, new: str) -> None:
     """What takes the place of a database's data is the same timeline's. Raises OSError."""
     path = os.path.join(new, OWNER_NAME)
-    if (text := read_record(os.path.join(old, OWNER_NAME))) and not os.path.exists(path):
+    if (text := read_text(os.path.join(old, OWNER_NAME))) and not os.path.exists(path):
         write_file(path, text.encode())
         sync_path(path)
         sync_path(new)
@@ -158,7 +159,7 @@ def carry_over(old: str, new: str) -> None:
 def _record(location: str, directory: str, owner: Owner) -> None:
     path = os.path.join(directory, OWNER_NAME)
     in_place.overwrite_new_files(os.path.dirname(file_in(directory)))  # of databases that older versions have made
-    before = read_record(path)
+    before = read_text(path)
     if before != owner.text():
         data = owner.text().encode()
         if before or os.path.lexists(path):

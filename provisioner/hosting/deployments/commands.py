@@ -15,6 +15,7 @@ from typing import Any
 
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.hosting import RunCommand
+from provisioner.core.untrusted_file import read_text
 
 LONGEST_FILE = 1 << 20  # bytes
 _PACKAGE_MANAGERS = (
@@ -77,7 +78,7 @@ def _by_deno(directory: str) -> Commands | None:
 
 
 def _by_procfile(directory: str) -> Commands | None:
-    for line in (_text(directory, "Procfile") or "").splitlines():
+    for line in _text(directory, "Procfile").splitlines():
         name, colon, start = line.partition(":")
         if colon and name.strip() == "web" and start.strip():
             return Commands("", "", start.strip())
@@ -101,14 +102,9 @@ def _word(block: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _text(directory: str, name: str) -> str | None:
-    """A file of the revision itself; a link could lead out of it."""
-    path = os.path.join(directory, name)
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            return file.read(LONGEST_FILE).decode("utf-8", "replace")
-    except OSError:
-        return None
+def _text(directory: str, name: str) -> str:
+    """A file of the revision itself; empty if there is none, or a link, which could lead out of it."""
+    return read_text(os.path.join(directory, name), LONGEST_FILE)
 
 
 def _object(text: str, name: str) -> dict[str, Any]:
