@@ -19,9 +19,10 @@ def keys_under(store: Store, prefix: KeyLike) -> Iterator[bytes]:
 
 
 def delete_under(store: Store, prefix: KeyLike) -> int:
-    """Delete them, a thousand at a time, and return how many were there. If it stops early, a second call does the rest."""
-    deleted = 0
-    while batch := list(islice(keys_under(store, prefix), limits.MUTATIONS)):
+    """Delete them, a thousand at a time in their order, and return how many were there. If it stops early, a second call
+    does the rest. What a program writes behind the place that was reached is not waited for."""
+    deleted, keys = 0, keys_under(store, prefix)
+    while batch := list(islice(keys, limits.MUTATIONS)):
         write_all(store, [Mutation(MutationKind.DELETE, key) for key in batch])
         deleted += len(batch)
     return deleted
