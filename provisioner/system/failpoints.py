@@ -85,6 +85,7 @@ POINTS = (
     "follow.registry",
     "inbox.claimed",
     "postgres.role",
+    "postgres.closed",
     "postgres.created",
     "postgres.copied",
     "postgres.owned",

@@ -18,7 +18,15 @@ from support import add_branches, database_of, git, killed, numbers, ok, points,
 # What the same code does on another way is killed at each point in the long form only.
 NIGHTLY = "KV_NIGHTLY" in os.environ
 FORKING = ("fork.copied", "fork.moved", "postgres.copied", "postgres.owned")
-BEFORE = ("replace.intended", "replace.built", "postgres.created", "postgres.copied", "postgres.owned", "postgres.role")
+BEFORE = (
+    "replace.intended",
+    "replace.built",
+    "postgres.closed",
+    "postgres.created",
+    "postgres.copied",
+    "postgres.owned",
+    "postgres.role",
+)
 
 
 @pytest.fixture

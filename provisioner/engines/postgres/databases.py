@@ -24,7 +24,7 @@ _LEAVE_SECONDS = 10.0
 _DROP_SECONDS = (2, 4, 8, 16, 32, 64, 600)  # the next one drops the rest of an interrupted one
 _SILENT_LOOKS, _SILENT_SECONDS = 6, 0.05
 _LOOK_SECONDS = 0.005
-_RESERVE_SECONDS = 60.0
+_RESERVE_SECONDS, _HOLDER_SECONDS = 60.0, 2.0
 _NO_OPTIONS = sql.SQL("")
 
 
@@ -72,12 +72,8 @@ def create(session: Session, name: str, options: sql.Composable = _NO_OPTIONS) -
     words = sql.SQL("create database {} {} allow_connections false").format(named(name), options)
     with patiently(session):
         session.execute(words)
-    session.execute(sql.SQL("; ").join((roles.locked_up(name), opened(name))))
-
-
-def opened(name: str) -> sql.Composed:
-    """The statement after which those who were granted it can connect again."""
-    return statement("alter database {name} allow_connections true", name=name)
+    failpoints.point("postgres.closed")
+    roles.at_once(session, [roles.locked_up(name), roles.connectable(name)])
 
 
 def give_public(instance: Instance, session: Session, name: str, owner: str, furnish: Furnish = bare) -> None:
@@ -200,14 +196,17 @@ def reserved(session: Session, name: str) -> Iterator[None]:
     """While a database is created or dropped. Raises StorageFailed where another session keeps the name.
 
     A server completes the statement of a client that was killed: its database could appear after the remains have been
-    removed. Such a session has the reservation until it ends, and is ended.
+    removed. Such a session has the reservation until it ends. It is ended if that takes long, as any other is: two clients
+    only meet at the database of owner records, which is created in a moment.
     """
-    patience = time.monotonic() + _RESERVE_SECONDS
+    began = time.monotonic()
     while not held(session, name):
-        if time.monotonic() > patience:
+        waited = time.monotonic() - began
+        if waited > _RESERVE_SECONDS:
             raise StorageFailed(f"another session is creating or dropping the database {name}", "Try again")
-        with suppress(psycopg.errors.InsufficientPrivilege):
-            session.execute(_END_HOLDER, {"name": name})
+        if waited > _HOLDER_SECONDS:
+            with suppress(psycopg.errors.InsufficientPrivilege):
+                session.execute(_END_HOLDER, {"name": name})
         time.sleep(_LOOK_SECONDS)
     try:
         yield
@@ -222,6 +221,12 @@ _END_HOLDER = """
     and database = (select oid from pg_database where datname = current_database())
     and (classid::bigint << 32) | objid::bigint = hashtextextended(%(name)s, 0)
 """
+
+
+def is_ready(session: Session, name: str) -> bool:
+    """Is it there, and was its creation completed?"""
+    row = session.execute("select 1 from pg_database where datname = %s and datallowconn", (name,)).fetchone()
+    return row is not None
 
 
 def held(session: Session, name: str) -> bool:

@@ -220,7 +220,7 @@ class Postgres(OwnedRows):
         beside, owner = (name_of(kind, instance, database) for kind in (names.BESIDE, names.LIVE))
         with administering(instance) as session:
             eviction.empty(instance, session, beside)
-            session.execute(statement("alter database {beside} allow_connections true", beside=beside))
+            session.execute(roles.connectable(beside))
             visitors.remove_visitor(instance, session, beside, owner)
             databases.wait_until_left(session, beside)
 
@@ -233,8 +233,8 @@ class Postgres(OwnedRows):
                 first = []
                 if live in found:
                     eviction.empty(instance, session, live)
-                    words = "alter database {kept} allow_connections true; revoke all on database {kept} from {live}"
-                    first = [renamed(live, kept), statement(words, kept=kept, live=live)]
+                    kept_from_it = statement("revoke all on database {kept} from {live}", kept=kept, live=live)
+                    first = [renamed(live, kept), roles.connectable(kept), kept_from_it]
                     first += [roles.kept_out(kept, role) for role in lifecycle.sharers(session, instance, database)]
                 failpoints.point("replace.kept")
                 lifecycle.move_in(self.contents, instance, session, database, first)

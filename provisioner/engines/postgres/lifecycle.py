@@ -30,7 +30,7 @@ def put_away(instance: Instance, session: Session, database: Database) -> str:
         roles.make(session, live)
         users = [live, *sharers(session, instance, database)]
         eviction.empty(instance, session, live, [roles.closed(role) for role in users])
-        again = statement("alter database {archived} allow_connections true", archived=archived)
+        again = roles.connectable(archived)
         eviction.insist(instance, session, live, [renamed(live, archived), again])
         failpoints.point("archive.moved")
     elif database.connected_at is not None and archived not in found:

@@ -19,7 +19,6 @@ from provisioner.engines.postgres.administration import administering, administe
 from provisioner.engines.postgres.databases import renamed
 from provisioner.engines.postgres.kv_engine import KeyTables
 from provisioner.engines.postgres.lifecycle import name_of
-from provisioner.engines.postgres.roles import statement
 from provisioner.engines.postgres.session import Session, patiently
 from provisioner.engines.protocol.engine import Source
 from provisioner.engines.protocol.move import mark
@@ -197,7 +196,7 @@ def _close(storage: Instance, session: Session, name: str, closed: str, role: st
     """Give a database another name, behind everything that was ever committed in it; only the administrator gets in."""
     is_live = name.startswith(f"{names.LIVE}_") and roles.exists(session, role)
     eviction.empty(storage, session, name, [roles.closed(role)] if is_live else [])
-    again = statement("alter database {closed} allow_connections true", closed=closed)
+    again = roles.connectable(closed)
     eviction.insist(storage, session, name, [renamed(name, closed), again])
 
 

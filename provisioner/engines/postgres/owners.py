@@ -260,13 +260,22 @@ def _opened(instance: Instance) -> Iterator[Session]:
             yield session
             return
         if not apart:
-            databases.make_empty(instance, session, _apart(instance), session.info.user)
+            _make_apart(instance, session)
     with administering_in(instance, _apart(instance)) as inside:
         yield inside
+
+
+def _make_apart(instance: Instance, session: Session) -> None:
+    """Create the database of the tables, unless another process just has. One whose creation was cut off has none yet."""
+    name = _apart(instance)
+    with databases.reserved(session, name):
+        if not databases.is_ready(session, name):
+            databases.drop(session, name)
+            databases.make_empty(instance, session, name, session.info.user)
 
 
 _MAY = """
   select exists (select from pg_namespace where nspname = %(schema)s)
     or has_database_privilege(current_database(), 'create'),
-    exists (select from pg_database where datname = %(apart)s)
+    exists (select from pg_database where datname = %(apart)s and datallowconn)
 """

@@ -96,6 +96,11 @@ def locked_up(database: str) -> sql.Composed:
     return statement("revoke all on database {database} from public", database=database)
 
 
+def connectable(database: str) -> sql.Composed:
+    """The statement after which those who were granted it can connect."""
+    return statement("alter database {database} allow_connections true", database=database)
+
+
 def is_superuser(session: Session) -> bool:
     return session.info.parameter_status("is_superuser") == "on"
 
@@ -118,7 +123,7 @@ def settled(session: Session, instance: Instance, database: Database, password: 
     name = names.live(instance.id, database.id)
     make(session, name)
     return [
-        statement("alter database {name} allow_connections true", name=name),
+        connectable(name),
         locked_up(name),
         granted(name, name),
         opened(session, name, password),

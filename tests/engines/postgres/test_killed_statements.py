@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -15,8 +17,9 @@ from pg_server import PgServer
 from pg_world import pg_shop
 from support import until
 
+from provisioner.core.ids import InstanceId
 from provisioner.core.model import Instance
-from provisioner.engines.postgres import databases, preflight
+from provisioner.engines.postgres import databases, owners, preflight
 from provisioner.engines.postgres.administration import administering
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home, home_directory
@@ -74,3 +77,20 @@ def test_what_a_killed_client_was_creating_lets_no_role_connect(instance: Instan
         pass
     assert there(pg)
     assert preflight.look(instance).well
+
+
+def test_owner_records_are_kept_where_the_creation_of_their_database_was_cut_off(
+    instance: Instance, pg: PgServer
+) -> None:
+    pg.ask("create role clerk login password 'hush' createdb createrole")
+    pg.ask("grant connect on database postgres to clerk")
+    other = replace(instance, id=InstanceId(str(uuid.uuid4())), url=pg.url(user="clerk", password="hush"))
+    apart = f"pvr_{other.id[:8]}"
+    pg.ask(f"create database {apart} owner clerk allow_connections false")
+    try:
+        assert owners.claims(other, ["key"]) == {}
+        assert pg.ask("select datallowconn from pg_database where datname = %s", apart) == [(True,)]
+    finally:
+        pg.ask(f"drop database {apart} with (force)")
+        pg.ask("revoke connect on database postgres from clerk")
+        pg.ask("drop role clerk")

@@ -86,4 +86,4 @@ def empty(instance: Instance, session: Session, database: str, first: Sequence[S
             return
         if time.monotonic() >= patience:
             raise StorageFailed(f"programs stay connected to {database}", "End them, then try again")
-        session.execute(statement("alter database {database} allow_connections true", database=database))
+        session.execute(roles.connectable(database))
