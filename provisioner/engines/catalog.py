@@ -35,7 +35,7 @@ class _Engines(Mapping[str, Engine]):
         return self._made[name]
 
     def close(self) -> None:
-        for engine in self._made.values():
+        for engine in list(self._made.values()):  # a thread may still use another for the first time
             engine.close()
 
     def __iter__(self) -> Iterator[str]:

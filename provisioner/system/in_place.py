@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import sys
+from _thread import get_ident
 from contextlib import suppress
 
 # https://man7.org/linux/man-pages/man2/ioctl_iflags.2.html
@@ -65,7 +66,7 @@ def _allocate(path: str, mode: int, like: os.stat_result | None = None) -> None:
     """Create the file with all of its blocks, or not at all: without them another process could open it."""
     if os.path.lexists(path):
         return
-    new = f"{path}.{os.getpid()}"
+    new = f"{path}.{os.getpid()}.{get_ident()}"
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     except OSError as error:

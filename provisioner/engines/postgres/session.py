@@ -106,7 +106,7 @@ def refusals(instance: Instance) -> Iterator[None]:
 
 def forget_refusals() -> None:
     """Ask again at once whether servers answer."""
-    POOL.refusals.clear()
+    POOL.forget_refusals()
 
 
 def variables_for_tools(instance: Instance, database: str) -> dict[str, str]:
@@ -145,11 +145,11 @@ def connect(instance: Instance, url: str, **options: str) -> Bounded:
         now = time.monotonic()
         if "dbname" not in options or isinstance(error, psycopg.errors.ConnectionTimeout):
             seconds = min(max(_REFUSED_SECONDS, _REFUSED_TIMES * (now - began)), _LONGEST_REFUSAL)
-            POOL.refusals[url] = (now + seconds, refusal)
+            POOL.refused(url, now + seconds, refusal)
         else:  # the server answers, but has not that database
-            POOL.refusals.pop(url, None)
+            POOL.answered(url)
         raise refusal from error
-    POOL.refusals.pop(url, None)
+    POOL.answered(url)
     return session
 
 

@@ -12,11 +12,11 @@ _KEPT_OPEN = 4
 
 
 class SessionPool:
-    """Sessions by the URL that they were connected with; those of a parent process are not this one's. `refusals`: until when
-    (by the monotonic clock) a server is not asked again, and its answer, by its URL. Its owner closes it."""
+    """Sessions by the URL that they were connected with; those of a parent process are not this one's. Also until when (by the
+    monotonic clock) a server is not asked again, and its answer, by its URL. Its owner closes it."""
 
     def __init__(self) -> None:
-        self.refusals: dict[str, tuple[float, StorageFailed]] = {}
+        self._refusals: dict[str, tuple[float, StorageFailed]] = {}
         self._idle: dict[tuple[int, str], list[Bounded]] = {}
         self._guard = Lock()
 
@@ -46,17 +46,30 @@ class SessionPool:
         """What the server has said, if it is not to be asked now. Else the others are refused until the caller knows, but for
         `asking` seconds at most."""
         with self._guard:
-            known = self.refusals.get(url)
+            known = self._refusals.get(url)
             if known is None:
                 return None
             if now < known[0]:
                 return known[1]
-            self.refusals[url] = (now + asking, known[1])
+            self._refusals[url] = (now + asking, known[1])
             return None
+
+    def refused(self, url: str, until: float, answer: StorageFailed) -> None:
+        """The server has said this, and is not asked again until then."""
+        with self._guard:
+            self._refusals[url] = (until, answer)
+
+    def answered(self, url: str) -> None:
+        with self._guard:
+            self._refusals.pop(url, None)
+
+    def forget_refusals(self) -> None:
+        with self._guard:
+            self._refusals.clear()
 
     def close(self) -> None:
         """End all sessions of this process, and forget what servers said. It can be used again."""
-        self.refusals.clear()
+        self.forget_refusals()
         for pid, url in list(self._idle):
             if pid == os.getpid():
                 self.drop(url)

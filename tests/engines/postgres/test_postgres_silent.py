@@ -96,13 +96,13 @@ def test_sessions_that_are_kept_hang_nobody_and_a_slow_refusal_is_remembered(
     for _ in range(3):
         with at_most(0.1), pytest.raises(StorageFailed, match="does not answer"), sessions.looking(instance):
             pass
-    (until, _) = sessions.POOL.refusals[instance.url]
-    assert 15 < until - time.monotonic() < 60
+    assert sessions.POOL.refusal(instance.url, time.monotonic() + 15, 0) is not None
+    assert sessions.POOL.refusal(instance.url, time.monotonic() + 60, 0) is None
     proxy.silent = False
     sessions.forget_refusals()
     with sessions.looking(instance) as session:
         assert session.execute("select 1").fetchone() == (1,)
-    assert instance.url not in sessions.POOL.refusals
+    assert sessions.POOL.refusal(instance.url, time.monotonic(), 0) is None
 
 
 def test_sessions_that_are_kept_end_with_their_owner(instance: Instance) -> None:

@@ -37,13 +37,9 @@ def refusal(place: DatabaseLocation | None) -> Refused | None:
             return Refused(CONFLICT, f"database {name} failed. See: provisioner database show {name}")
         case Provisioning() | Connected(intent=Intent.PROVISION | Intent.REPLACE):
             return Refused(UNAVAILABLE, f"database {name} is being created")
+        case Connected() if place.switching:
+            return Refused(UNAVAILABLE, f"database {name} is being moved")
         case Connected():
-            return _moving(place)
+            return None
         case _:
             assert_never(place.state)
-
-
-def _moving(place: DatabaseLocation) -> Refused | None:
-    if place.switching:
-        return Refused(UNAVAILABLE, f"database {place.name} is being moved")
-    return None

@@ -6,6 +6,7 @@ have none of these.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -24,7 +25,8 @@ def connect(path: str, flags: int, *, statements: int = 100) -> apsw.Connection:
     try:
         in_place.make_index(path)
     except OSError as error:
-        raise apsw.FullError(f"{error.strerror}: {path}-shm") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (apsw.FullError if full else apsw.CantOpenError)(f"{error.strerror}: {path}-shm") from error
     connection = apsw.Connection(path, flags, statementcachesize=statements)
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
