@@ -126,7 +126,7 @@ def test_what_takes_long_goes_on_and_says_when_it_is_over(world: tuple[Path, Vis
     assert refused.returncode == 1
     go_on.touch()
     page = f"/databases/{database_of(repo, LOGIN)['id']}"
-    assert sent(visitor, f"{page}/fix").location == page
+    assert visitor.post(f"{page}/fix", {"csrf": visitor.csrf}, prefer="").location == page
     assert "being applied" in visitor.get("/").text
     seen: list[str] = []
 

@@ -64,7 +64,7 @@ def test_what_failed_is_shown_with_its_log_and_run_again(
     assert "<b>bold" not in shown
     assert f'action="{page}/fix"' in shown
     mended.touch()
-    assert visitor.post(f"{page}/fix", {"csrf": visitor.csrf}).location == page
+    assert visitor.post(f"{page}/fix", {"csrf": visitor.csrf}, prefer="").location == page
     until(lambda: len(runs(visitor, page)) == 2 and ">succeeded<" in visitor.get(page).text)
     assert f'action="{page}/fix"' not in visitor.get(page).text
     assert "login link" in events(home, "timeline.fix")
@@ -119,7 +119,7 @@ def test_the_stream_of_a_run_tells_of_what_it_prints(world: tuple[Server, Visito
     command += f"; until test -e {go_on}.end; do sleep 0.1; done"
     assert provisioner(repo, "app", "set", "--pre-deploy", command).returncode == 1
     go_on.touch()
-    visitor.post(f"{page}/fix", {"csrf": visitor.csrf})
+    visitor.post(f"{page}/fix", {"csrf": visitor.csrf}, prefer="")
     until(lambda: len(runs(visitor, page)) == 2)
     run = runs(visitor, page)[0]
     until(lambda: "begun" in log(visitor, run))
@@ -172,7 +172,7 @@ def test_no_note_error_or_entry_of_the_audit_log_has_a_secret_that_a_command_pri
     go_on.touch()
     page = page_of(visitor, "login")
     database = re.findall(r'href="(/databases/[^"]+)"', visitor.get(page).text)[0]
-    assert visitor.post(f"{page}/fix", {"csrf": visitor.csrf}).status == 303
+    assert visitor.post(f"{page}/fix", {"csrf": visitor.csrf}, prefer="").status == 303
     until(lambda: "<code>before" in reader.get("/").text)
     seen = [reader.get("/").text]
     end.touch()
@@ -198,7 +198,7 @@ def test_who_stops_the_server_does_not_wait_for_a_command_that_hangs(
     assert provisioner(repo, "app", "set", *allowed, "--pre-deploy", command).returncode == 1
     go_on.touch()
     page = page_of(visitor, "login")
-    assert visitor.post(f"{page}/fix", {"csrf": visitor.csrf}).status == 303
+    assert visitor.post(f"{page}/fix", {"csrf": visitor.csrf}, prefer="").status == 303
     until(begun.exists)
     began = time.monotonic()
     assert server.stop() == 0

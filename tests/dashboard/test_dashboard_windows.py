@@ -11,7 +11,7 @@ import pytest
 from chromium import INSIDE, launched, log_in, visit
 from connect_world import Server, serving
 from dashboard_world import code
-from playwright.sync_api import Error, Locator, Page, Route, expect
+from playwright.sync_api import Error, Locator, Page, Request, Route, expect
 from support import git, marked_shop, ok
 
 LINES = "A=1\nB=2\n"
@@ -107,10 +107,11 @@ def test_what_is_sent_from_a_tab_whose_session_another_has_replaced_is_in_its_fo
 ) -> None:
     server, repo, page = world
     typing(page, server)
-    page.route("**/alive", lambda route: route.abort())  # it does not notice
+    sent: list[Request] = []
+    page.on("request", lambda request: sent.append(request) if request.method == "POST" else None)
+    page.route("**/alive", lambda route: route.continue_() if sent else route.abort())  # it does not notice before
     end_sessions(repo)
     log_in(page.context.new_page(), server.base, home)
-    page.unroute("**/alive")
     page.evaluate("document.querySelector('form.stack').submit()")
     expect(page.get_by_role("textbox", name="Lines")).to_have_value(LINES)
     page.get_by_role("button", name="Set", exact=True).click()

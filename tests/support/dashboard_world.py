@@ -48,8 +48,9 @@ class Visitor:
         return self._ask("GET", path, None, headers)
 
     def post(self, path: str, fields: Mapping[str, str] | None = None, **headers: str) -> Answer:
-        """With what a browser says of a page of ours, unless `headers` say otherwise (empty: left away)."""
-        return self._ask("POST", path, urlencode(fields or {}), {**HERE, **headers})
+        """With what a browser says of a page of ours, unless `headers` say otherwise (empty: left away). It waits for what
+        comes of it, on a busy machine too; with `prefer=""` it goes on after a moment, as a person does."""
+        return self._ask("POST", path, urlencode(fields or {}), {**HERE, "prefer": "wait=50", **headers})
 
     def log_in(self, secret: str) -> Answer:
         answer = self.post("/login", {"secret": secret})

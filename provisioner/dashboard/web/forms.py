@@ -5,11 +5,13 @@ A form is sent once to ask, and again, with the answer, from the confirmation pa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from provisioner.core.errors import ProvisionerError, UsageError
@@ -21,6 +23,8 @@ from provisioner.operations.proposal import NULL_REPORTER, ProgressReporter, Pro
 from provisioner.registry.store import Registry
 
 PATIENCE_SECONDS: Final = 0.7
+MOST_PATIENCE_SECONDS: Final = 60
+_WAIT: Final = re.compile(r"wait\s*=\s*([0-9]{1,3})", re.ASCII)
 DETAILS: Final = 100
 _OTHER: Final = "this changed while you were deciding, and nothing was done. Review it again"
 MOST_GIVEN: Final = 1000  # characters of an address for a field
@@ -192,9 +196,15 @@ def _done(visit: PageContext, propose: Propose, asked: RequestedChange, form: Fo
 
     again = Offer("Back to the form", visit.here, {carried.TYPED: carried.packed(visit.form)}) if form else None
     work = works.begin(visit.session, asked.title, visit.now, proposed, asked.undo, again)
-    if not work.over.wait(PATIENCE_SECONDS) and works.leave(work):
+    if not work.over.wait(_patience(visit.request)) and works.leave(work):
         return visit.go(asked.meanwhile or asked.back)
     if work.trouble is not None and not work.lines:
         raise work.trouble
     visit.session.tell(replace(work.note, following=True))
     return visit.go(asked.back)
+
+
+def _patience(request: Request) -> float:
+    """In seconds: that of a person, or what a program asks for by `Prefer: wait=SECONDS` (RFC 7240)."""
+    asked = _WAIT.fullmatch(request.headers.get("prefer", "").strip())
+    return PATIENCE_SECONDS if asked is None else min(int(asked[1]), MOST_PATIENCE_SECONDS)
