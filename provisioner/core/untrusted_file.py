@@ -1,4 +1,4 @@
-"""Reading a file that a tenant's program may have put anything in the place of. Light: `exec` imports it."""
+"""Reading a file that a tenant's program may have replaced with anything. Light: `exec` imports it."""
 
 from __future__ import annotations
 

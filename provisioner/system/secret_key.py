@@ -61,7 +61,7 @@ def mark(home: Home) -> tuple[int, int] | None:
 def rotate(home: Home) -> None:
     """Replace the key: everything that was derived from the old one, or signed with it, becomes invalid.
 
-    The old key's fingerprint is kept until `rotation_done`: if this process is killed, the next reconcile completes it.
+    The old key's fingerprint is stored until `rotation_done`: if this process is killed, the next reconcile completes it.
     """
     _make(home, anew=True)
     failpoints.point("rotate.replaced")
@@ -84,7 +84,7 @@ def unfinished_rotation(home: Home) -> str | None:
 
 
 def rotation_done(home: Home, before: str) -> None:
-    """The renewals after this rotation are recorded. If the key was replaced again meanwhile, others are due."""
+    """The renewals after this rotation are recorded. If the key was replaced again in the meantime, others are due."""
     try:
         with _key_locked(home):
             if _read_before(home) == before:
