@@ -267,7 +267,7 @@ def test_exec_starts_light(modules: str) -> None:
     ("modules", "most"),
     [
         ("provisioner.cli.exec", 32),
-        ("provisioner.cli.main, provisioner.cli.commands.env", 82),
+        ("provisioner.cli.main, provisioner.cli.commands.env", 83),
         ("provisioner.cli.main, provisioner.cli.commands.kv", 118),
     ],
     ids=["exec", "env", "kv"],
