@@ -84,8 +84,8 @@ _SHORTAGES = {
     errno.EMFILE: ("too many files are open in this process", "Raise its limit (ulimit -n), then run it again"),
     errno.ENFILE: ("too many files are open on this machine", "Raise fs.file-max, or stop other programs"),
     errno.EAGAIN: (
-        "the system starts no more processes and threads",
-        "Raise the limits (ulimit -u, the memory), or stop other programs, then run it again",
+        "no more processes or threads can be started",
+        "Raise the limit (ulimit -u), free memory, or stop other programs, then run it again",
     ),
     errno.ENOMEM: ("out of memory", "Free memory, then run it again"),
     errno.ENOSPC: ("no space is left on a disk", "Free space or inodes there, then run it again"),

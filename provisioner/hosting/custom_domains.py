@@ -153,7 +153,7 @@ def _problem(registry: Registry, claim: CustomDomain) -> str:
 def _active(registry: Registry, name: str) -> CustomDomain:
     claim = _known(registry, name)
     if claim.ended_at is not None:
-        raise ProvisionerError(f"{name} has ended", f"Add it to one again: provisioner app domain add {name}")
+        raise ProvisionerError(f"{name} has ended", f"Add it to a timeline again: provisioner app domain add {name}")
     return claim
 
 

@@ -80,7 +80,7 @@ def _claims(found: Iterable[Found]) -> dict[bytes, _Claim]:
         first = live or group
         lineages = {each.owner.lineage or "" for each in first if each.owner is not None}
         conflict = (
-            "several stored databases say that they are of this branch, and not of the same one"
+            "several stored databases claim this branch, but belonged to different branches"
             if len(lineages) > 1
             else ""
         )
@@ -112,7 +112,9 @@ def _rivals(found: Sequence[Found], decided: Decisions) -> dict[DatabaseId, Owne
         if isinstance(owner, Owner) and not owner.orphaned and not each.stored.archived:
             rivals[owner.timeline, each.instance.id].append(each)
     return {
-        each.id: _withheld(each, f"{len(group)} stored databases are of one timeline, according to their owner records")
+        each.id: _withheld(
+            each, f"{len(group)} stored databases belong to one timeline, according to their owner records"
+        )
         for group in rivals.values()
         if len({each.id for each in group}) > 1
         for each in group
@@ -130,6 +132,6 @@ def must_have_owner(decisions: Decisions, found: Found, app: App) -> Owner:
     if isinstance(owner, Owner):
         return owner
     raise ProvisionerError(
-        str(owner or f"database {found.id} does not say whose it is"),
+        str(owner or f"the owner of database {found.id} is unknown"),
         f"Choose its branch: provisioner database recover {found.id} --app {app.slug} --to BRANCH",
     )

@@ -61,6 +61,8 @@ def test_the_environment_has_each_of_these_options(monkeypatch: pytest.MonkeyPat
         ("[up]\nport = 1\n", "has an unknown option 'up'"),
         ("port = \n", "is not TOML: Invalid value (at line 1, column 8)"),
         ('log-format = "xml"\n', "log-format: 'xml' is not one of 'text', 'json'"),
+        ('color = "blue"\n', "color takes auto, always, or never, not 'blue'. Correct it"),
+        ("color = true\n", "color takes auto, always, or never, not True"),
     ],
 )
 def test_what_the_file_cannot_have_is_named_and_starts_nothing(

@@ -198,7 +198,7 @@ def test_rollback_lock_stop_and_skip(world: PreviewWorld) -> None:
     assert world.said("login.shop.localhost")["text"] == "three"
     ok(world.bare, "app", "stop", "--branch", "login")
     until(lambda: world.get("login.shop.localhost")[0] != 200)
-    assert "provisioner app start" in world.get("login.shop.localhost")[1]
+    assert "provisioner app start --app shop --timeline git-branch/login" in world.get("login.shop.localhost")[1]
     ok(world.bare, "app", "start", "--branch", "login")
     until(lambda: world.get("login.shop.localhost")[0] == 200)
 

@@ -141,7 +141,7 @@ def test_two_records_that_claim_one_branch_give_it_neither(tmp_path: Path, home:
     lose_registry(home)
     provisioner(repo, "init", "--no-hooks", "--grace", "0s")
     told = provisioner(repo, "database", "recover", "--all")
-    assert (told.returncode, "2 stored databases are of one timeline" in told.stderr) == (1, True), told
+    assert (told.returncode, "2 stored databases belong to one timeline" in told.stderr) == (1, True), told
     assert _held(repo) == {}
 
 

@@ -149,7 +149,7 @@ def set_command(
 @dry_run_option
 @yes_option
 @json_option
-@click.option("--prefix", metavar="KEY", help="Delete every key that starts with the parts of this one.")
+@click.option("--prefix", metavar="KEY", help="Delete every key that starts with KEY's parts.")
 @click.argument("key", required=False)
 @kv_errors
 def delete(key: str | None, prefix: str | None, yes: bool, as_json: bool, selectors: Selectors) -> None:
@@ -158,7 +158,7 @@ def delete(key: str | None, prefix: str | None, yes: bool, as_json: bool, select
     from provisioner.kv.dump.prefix_deletion import delete_under, keys_under
 
     if (key is None) == (prefix is None):
-        raise UsageError("a key or --prefix is required, and not both", "Use KEY, or --prefix KEY")
+        raise UsageError("choose one: KEY or --prefix KEY", "See: provisioner kv delete --help")
     text = str(prefix if key is None else key)
     parsed = json_notation.key_of(text)
     with _connected(selectors) as (connection, store):

@@ -61,8 +61,8 @@ def serve(log_format: str, **options: Any) -> None:
 def up(log_format: str, **options: Any) -> None:
     """Run 'watch', 'serve', and the apps of timelines.
 
-    How an app is run is set with 'provisioner app run'. The apps' URLs need the extra 'previews' of this package. Ctrl-C and
-    SIGTERM end the apps and the router; see --keep-router for restarts.
+    Set how an app runs with 'provisioner app run'. The apps' URLs need the extra 'previews' of this package. Ctrl-C and SIGTERM
+    end the apps and the router; see --keep-router for restarts.
     """
     from provisioner.daemon.loop import Daemon
 

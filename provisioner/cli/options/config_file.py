@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from provisioner.cli.common_options import COLORS
 from provisioner.cli.options.config_table import COLOR, path_of, table
 from provisioner.cli.options.server_options import PREVIEW_OPTIONS, SERVER_OPTIONS
 from provisioner.core.counts import counted
@@ -31,11 +32,19 @@ def read(home: str, command: click.Command) -> dict[str, Any]:
         if key not in KNOWN:
             near = nearest(key, set(KNOWN))
             raise UsageError(f"{path} has an unknown option {key!r}", "See: provisioner up --help", candidates=near)
+        if key == COLOR:
+            _must_be_a_color(path, value)
         name = key.replace("-", "_")
         if name in options:
             _must_fit(path, key, options[name], value)
             found[name] = value
     return found
+
+
+def _must_be_a_color(path: str, value: object) -> None:
+    if value not in COLORS:
+        known = f"{', '.join(COLORS[:-1])}, or {COLORS[-1]}"
+        raise UsageError(f"{path}: {COLOR} takes {known}, not {value!r}", "Correct it, or remove the line")
 
 
 def _must_fit(path: str, key: str, option: click.Option, value: object) -> None:

@@ -82,7 +82,7 @@ PREVIEW_OPTIONS: dict[str, dict[str, Any]] = {
         "show_default": True,
         "type": click.IntRange(1),
         "metavar": "N",
-        "help": "Processes of apps at a time. The app that was used the longest ago sleeps when another one has to start.",
+        "help": "The most apps that run at a time. The least recently used one sleeps when another must start.",
     },
     "--preview-tls": {
         "type": click.Choice(["off", "files", "local", "acme"]),
@@ -99,11 +99,11 @@ PREVIEW_OPTIONS: dict[str, dict[str, Any]] = {
         "default": 0,
         "type": click.IntRange(0, 65535),
         "metavar": "PORT",
-        "help": "With TLS: also listen here without it, to redirect to the URLs and to answer ACME's HTTP-01.",
+        "help": "With TLS, also listen on this port without TLS, to redirect requests and answer ACME's HTTP-01 challenges.",
     },
     "--acme-email": {
         "metavar": "EMAIL",
-        "help": "The address for the ACME authority's notices. With --tls-cert, it certifies hosts that the files do not name.",
+        "help": "Email address for the ACME authority. With --tls-cert, the authority certifies hosts that the files don't name.",
     },
     "--acme-directory": {"metavar": "URL", "help": "Use this ACME authority instead of Let's Encrypt."},
     "--acme-roots": {

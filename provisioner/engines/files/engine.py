@@ -278,7 +278,7 @@ class DenoKv(OwnedFiles):
         path = database_path(instance.location, database.id)
         if problem := why_not_a_database(path):
             raise StorageFailed(
-                f"{path} {problem}", "Put the right file back; provisioner never replaces it by an empty one"
+                f"{path} {problem}", "Restore the file; provisioner never replaces it with an empty one"
             )
 
     def _settle(self, instance: Instance, new: list[DatabaseId], asked: list[DatabaseId]) -> Failures:

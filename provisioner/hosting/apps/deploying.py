@@ -61,7 +61,8 @@ class DeploymentController:
             case _:
                 return False
         if lost:
-            advance(registry, deployment, DeploymentState.CUT_OFF, "its files were lost, or what worked on it ended")
+            why = "its files were lost, or its build or start was interrupted"
+            advance(registry, deployment, DeploymentState.CUT_OFF, why)
         return lost
 
     def built(self, registry: Registry, ended: BuildEnded) -> None:

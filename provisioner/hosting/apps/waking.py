@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
+from provisioner.core.naming import shown
 from provisioner.hosting.apps.context import HostingContext, fresh
 from provisioner.hosting.apps.deploying import DeploymentController
 from provisioner.hosting.apps.messages import WakeSite
@@ -13,6 +15,7 @@ from provisioner.hosting.apps.serving import Serving
 from provisioner.hosting.apps.sites import HostedSite
 from provisioner.hosting.deployments.cleaning import has_files
 from provisioner.hosting.deployments.due import Wanted, is_connected, wanted_of
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.records import set_state
 from provisioner.hosting.router.waking import AppFailed, AppRunning, AppStopped, NoSuchApp
 from provisioner.registry import hosting
@@ -29,7 +32,7 @@ class Waking:
         site, hosted = message.site, message.site.hosted
         item = self._context.apps.of(fresh(registry, hosted))
         if site.state.state is AppState.STOPPED:
-            message.woken.set_result(AppStopped())
+            message.woken.set_result(AppStopped(_start_command(hosted)))
             return
         if site.deployment is not None and not has_files(registry, hosted, site.deployment):
             message.woken.set_result(NoSuchApp())
@@ -83,3 +86,7 @@ class Waking:
             if each is not None and each.state is DeploymentState.READY and has_files(registry, site.hosted, each):
                 return each
         return None
+
+
+def _start_command(hosted: HostedTimeline) -> str:
+    return f"provisioner app start --app {hosted.app.slug} --timeline {shlex.quote(shown(hosted.timeline.name))}"

@@ -115,7 +115,7 @@ def must_be_confined(hosted: HostedTimeline, access: Confined) -> None:
     """Raises ProvisionerError where pushed code would have all that this user has, and the operator has not allowed that."""
     if access.sandbox is None and not access.user and not hosted.command.unfenced:
         raise ProvisionerError(
-            f"no sandbox would keep the app from the files of this home: {access.warning}",
+            f"the app could read the files of this home, because it cannot be sandboxed: {access.warning}",
             f"Run it as another account (provisioner app set {hosted.app.slug} --run-as USER), or allow it: provisioner app run"
             " --unfenced",
         )

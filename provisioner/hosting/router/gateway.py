@@ -237,7 +237,7 @@ class _Conversation:
                 log_tail = woken.log_tail if self._show_logs or not site.public else ""
                 return answers.failed(site.name, woken.reason, log_tail, page=page)
             case AppStopped():
-                text = "To start it, use the dashboard, or run: provisioner app start"
+                text = f"To start it, use the dashboard, or run: {woken.start}"
                 return answers.message(answers.UNAVAILABLE, f"{site.name} is stopped", text, page=page)
             case NoSuchApp():
                 return answers.message(answers.NOT_FOUND, _UNKNOWN_TITLE, _UNKNOWN_TEXT, page=page)

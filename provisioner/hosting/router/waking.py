@@ -49,7 +49,9 @@ class AppsBusy:
 
 @dataclass(frozen=True, slots=True)
 class AppStopped:
-    """A user has stopped it, and it does not start by a request."""
+    """A user has stopped it, and it does not start by a request. `start` is the command that starts it."""
+
+    start: str
 
 
 Woken = AppRunning | AppFailed | AppStopped | NoSuchApp | AppsBusy

@@ -85,9 +85,10 @@ def roll_back(registry: Registry, app: App, timeline: Timeline, commit: str | No
 
     Raises NotResolved.
     """
-    said = f"Rolling the app of {shown(timeline.name)} back to"
+    said = f"Rolling back the app of {shown(timeline.name)} to"
     return _kept_at(
-        registry, app, timeline, commit, _before, "app.rollback", lambda revision: f"{said} {revision}, where it stays"
+        *(registry, app, timeline, commit, _before, "app.rollback"),
+        lambda revision: f"{said} {revision}, and locking it there",
     )
 
 

@@ -31,12 +31,12 @@ from provisioner.registry.hosting import custom_domain
 from provisioner.registry.queries import timeline_by_id
 from provisioner.registry.store import Registry
 
-trust_option = click.option("--trust", is_flag=True, help="The domain is yours: look for no DNS record.")
+trust_option = click.option("--trust", is_flag=True, help="Verify the domain on your word, without a DNS record.")
 
 
 @click.group(cls=AliasedGroup, aliases={"delete": "remove"})
 def domain() -> None:
-    """Manage custom domains: names of your own for a timeline."""
+    """Manage custom domains, which lead to a timeline's app."""
 
 
 @domain.command()
@@ -47,7 +47,7 @@ def domain() -> None:
 def add(name: str, selectors: Selectors, trust: bool, as_json: bool) -> None:
     """Add a domain to production, or to another timeline.
 
-    Without --trust, it has requests once 'provisioner app domain verify' finds its TXT record in DNS.
+    Without --trust, requests reach it only after 'provisioner app domain verify' has found its TXT record.
     """
     if not NamedTarget(selectors).by_selector:
         selectors = Selectors(selectors.app, timeline=os.fsdecode(PRODUCTION))
@@ -58,7 +58,7 @@ def add(name: str, selectors: Selectors, trust: bool, as_json: bool) -> None:
 
 @domain.command()
 @click.argument("name", metavar="DOMAIN")
-@click.option("--nameserver", metavar="ADDRESS", default="", help="Ask this DNS server. Default: those of the system.")
+@click.option("--nameserver", metavar="ADDRESS", default="", help="Ask this DNS server. Default: the system's.")
 @trust_option
 @json_option
 def verify(name: str, nameserver: str, trust: bool, as_json: bool) -> None:
@@ -79,7 +79,7 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
         claim = custom_domain(registry, parse_domain(name))
         document = None if claim is None else domains.state(registry, claim).document()
         if claim is not None:
-            question = f"Remove the domain {claim.name}? Requests for it are refused from then on"
+            question = f"Remove domain {claim.name}? Requests for it are refused from then on."
             confirm(question, yes, [_plan(registry, claim)])
         removed = domains.remove(registry, name)
         say(f"Removed domain {removed.name}", document if as_json else None)
@@ -93,14 +93,14 @@ def _plan(registry: Registry, claim: CustomDomain) -> Document:
 
 
 _LAYOUT = ListLayout(
-    (Column("DOMAIN"), Column("APP", dropped=2), Column("TIMELINE"), Column("STATE"), Column("TO DO", dropped=1)),
+    (Column("DOMAIN"), Column("APP", dropped=2), Column("TIMELINE"), Column("STATE"), Column("PROBLEM", dropped=1)),
     ("domain",),
     lambda item: {
         "DOMAIN": item["domain"],
         "APP": item["app"],
         "TIMELINE": item["timeline"],
         "STATE": "routed" if item["routed"] else "ended" if item["ended_at"] else "not routed",
-        "TO DO": item["problem"] or "",
+        "PROBLEM": item["problem"] or "",
     },
     "No domains yet. To add one, run: provisioner app domain add DOMAIN",
 )
@@ -108,7 +108,7 @@ _LAYOUT = ListLayout(
 
 @domain.command(name="list")
 @click.option("--app", "slug", metavar="APP", help="Only this app. Default: the app for the current directory, or all.")
-@click.option("--all", "everything", is_flag=True, help="Every app, removed ones included.")
+@click.option("--all", "everything", is_flag=True, help="List the domains of all apps, including removed ones.")
 @list_options
 @looks
 def list_domains(slug: str | None, everything: bool, listing: ListOptions) -> None:

@@ -36,7 +36,7 @@ Advance = Callable[[int], None]
 @click.command()
 @target_argument("TARGET", required=True, unparsed=True)
 @click.option("-o", "--output", metavar="FILE", help="Write to this file, which appears when it is complete.")
-@click.option("--prefix", metavar="KEY", help="Only the keys that start with the parts of this one.")
+@click.option("--prefix", metavar="KEY", help="Dump only keys that start with KEY's parts.")
 @click.option("--no-versionstamps", is_flag=True, help="Omit versionstamps, so that equal data gives equal dumps.")
 @click.option(
     "--format",

@@ -116,8 +116,8 @@ def list_snapshots(wanted: NamedTarget, everything: bool, listing: ListOptions) 
 def delete(names: tuple[str, ...], selectors: Selectors, yes: bool, as_json: bool) -> None:
     """Permanently delete snapshots.
 
-    SNAPSHOT is its id, the first 7 or more characters of its id, or its label, if only one of the app has it. If one is
-    unknown, none is deleted.
+    SNAPSHOT is a snapshot's id, at least the first 7 characters of it, or a label that only one snapshot of the app has. If
+    one is unknown, none is deleted.
     """
     with Registry.open(the_home()) as registry:
         found = snapshots.find_each(registry, names, lambda: the_app(registry, selectors.app))

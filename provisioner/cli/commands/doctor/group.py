@@ -294,7 +294,7 @@ def _commands(registry: Registry, app: App) -> Iterator[Finding]:
         yield (
             f"app {app.slug} limits",
             True,
-            f"each of its apps may have {most}, counted every second; CPU has no limit",
+            f"each of its apps is limited to {most}, checked every second; CPU is not limited",
         )
     if app.deploys or registry.scrubs(app.id) or runs:
         yield f"app {app.slug} commands", *described(app)

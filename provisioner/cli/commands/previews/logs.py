@@ -26,9 +26,14 @@ LIMIT = 100
 @target_argument(options=TIMELINE)
 @click.option("-f", "--follow", is_flag=True, help="Print new lines as they come, until Ctrl-C.")
 @click.option("--source", "sources", multiple=True, type=click.Choice(SOURCES), help="Only this; may be repeated.")
-@click.option("--since", metavar="MOMENT", help="Only lines since then: 2h (ago), '2026-12-01 14:00', or RFC 3339.")
 @click.option(
-    "--limit", type=click.IntRange(0), metavar="N", help="At most the last N lines. Default: 100, or with --since all."
+    "--since", metavar="MOMENT", help="Show only lines since this moment: 2h (ago), '2026-12-01 14:00', or RFC 3339."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Show at most the last N lines. Default: 100; with --since, all.",
 )
 @json_option
 def logs(

@@ -36,8 +36,7 @@ from provisioner.system.router_address import address
 def open_url(wanted: NamedTarget, share: str | None, only_print: bool, as_json: bool) -> None:
     """Open a timeline's URL in a browser.
 
-    It is that of the dev server that runs for the timeline, otherwise of the app that provisioner runs for it: at its custom
-    domain, if it has one.
+    If a dev server runs for the timeline, opens its URL. Otherwise opens the app's URL, at its custom domain if it has one.
     """
     with Registry.open(the_home()) as registry:
         app, timeline = load_timeline(registry, wanted)

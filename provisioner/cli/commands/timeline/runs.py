@@ -32,7 +32,7 @@ LOOK_SECONDS = 0.1
 
 @click.command()
 @target_argument(options=TIMELINE)
-@click.option("--history", is_flag=True, help="Also what happened to it, as 'provisioner events' has it.")
+@click.option("--history", is_flag=True, help="Also show the timeline's events, as 'provisioner events' does.")
 @json_option
 @looks
 def show(wanted: NamedTarget, history: bool, as_json: bool) -> None:

@@ -46,8 +46,8 @@ def lock(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     """To the revision in the form, or to the one that runs."""
     app, timeline, commit = _meant(visit)
     proposal = timeline_app.lock(visit.registry, app, timeline, commit or None)
-    what = f"Lock the app to {commit[:SHORT_REVISION]}" if commit else "Lock the app to its revision"
-    return _requested(timeline, what, proposal, _unlocked_again(visit, timeline))
+    revision = commit[:SHORT_REVISION] if commit else "the running revision"
+    return _requested(timeline, "Lock the app", proposal, _unlocked_again(visit, timeline), f" to {revision}")
 
 
 def unlock(visit: PageContext, _: ProgressReporter) -> RequestedChange:
@@ -72,8 +72,8 @@ def _meant(visit: PageContext) -> tuple[App, Timeline, str]:
     return app, timeline, visit.form.get("commit", "").strip()
 
 
-def _requested(timeline: Timeline, what: str, proposal: Proposal, offer: Offer | None) -> RequestedChange:
-    title = f"{what} of {shown(timeline.name)}"
+def _requested(timeline: Timeline, what: str, proposal: Proposal, offer: Offer | None, to: str = "") -> RequestedChange:
+    title = f"{what} of {shown(timeline.name)}{to}"
     return RequestedChange(title, proposal, f"/timelines/{timeline.id}", lambda _: offer)
 
 

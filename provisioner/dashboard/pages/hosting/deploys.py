@@ -44,7 +44,10 @@ class DeployRow:
 
     @property
     def words(self) -> str:
-        return "serving" if self.serves else str(self.deployment.state)
+        if self.serves:
+            return "serving"
+        state = self.deployment.state
+        return "interrupted" if state is DeploymentState.CUT_OFF else str(state)
 
     @property
     def under_way(self) -> bool:

@@ -51,7 +51,7 @@ def build(latest: Deployment | None, steps: Sequence[DeploymentStep]) -> Stage:
         return Stage("Build", StageState.NOT_REACHED, "not built yet")
     match latest.state:
         case DeploymentState.SKIPPED:
-            return Stage("Build", StageState.NOT_REACHED, "skipped: the commit says so")
+            return Stage("Build", StageState.NOT_REACHED, "skipped: [skip ci] or [skip deploy] in the commit message")
         case DeploymentState.CUT_OFF:
             return Stage("Build", StageState.NOT_REACHED, "waiting to be built again")
         case DeploymentState.BUILDING:
@@ -87,7 +87,7 @@ def app(latest: Deployment | None, steps: Sequence[DeploymentStep]) -> Stage:
     if latest.state is DeploymentState.READY:
         return Stage("App", StageState.DONE, f"healthy after {_time(start)}" if start else "healthy")
     if start is not None and start.state is StepState.FAILED:
-        return Stage("App", StageState.FAILED, f"did not start within {_time(start)}")
+        return Stage("App", StageState.FAILED, f"failed after {_time(start)}")
     return Stage("App", StageState.NOT_REACHED, "not started with this push")
 
 

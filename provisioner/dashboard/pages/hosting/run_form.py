@@ -52,7 +52,7 @@ def change(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     given: dict[str, str] = {name: visit.form[name].strip() for name in FIELDS if name in visit.form}
     if not visit.session.at_home and any(name in _AT_HOME for name in given):
         raise UsageError(
-            "a session that was opened with a token can't set commands or access",
+            "a session opened with a token cannot set commands or access",
             "Log in with a link: provisioner dashboard",
         )
     settings = _settings(given)
@@ -61,7 +61,7 @@ def change(visit: PageContext, _: ProgressReporter) -> RequestedChange:
             RunSettings(**{name: getattr(settings, name)}).of(app, before or RunCommand(app.id, "true"))
     with filling("command"):
         proposal = run_settings.set_run(visit.registry, app, settings)
-    return RequestedChange(f"Set how {app.slug} runs", proposal, _path(app), lambda _: _undo(app, before, given))
+    return RequestedChange(f"Change how {app.slug} runs", proposal, _path(app), lambda _: _undo(app, before, given))
 
 
 def end(visit: PageContext, _: ProgressReporter) -> RequestedChange:
@@ -69,7 +69,7 @@ def end(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     app = app_of(visit)
     if not visit.session.at_home:
         raise UsageError(
-            "a session that was opened with a token can't end an app's command",
+            "a session opened with a token cannot stop running an app",
             "Log in with a link: provisioner dashboard",
         )
     proposal = run_settings.set_no_run(visit.registry, app)

@@ -71,7 +71,8 @@ def must_be_there(directory: str) -> None:
     """Raises StorageFailed if its files are gone, running or not."""
     if not os.path.exists(os.path.join(location.data_of(directory), "PG_VERSION")):
         raise StorageFailed(
-            f"the server in {directory} is missing: its files are gone, and provisioner does not replace them by an empty server",
+            f"the server in {directory} is missing: its files are gone, and provisioner does not replace them with an empty"
+            " server",
             "Put the directory back; is the disk mounted?",
         )
 
