@@ -18,7 +18,8 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -q -n 3 --dist worksteal
+	REFTABLE_GIT="$$(sh .ci/newer-git $(VENV)/newer-git)" && export REFTABLE_GIT && \
+	  $(VENV)/bin/python -m pytest -q -n 3 --dist worksteal
 
 # What needs no server, no Deno and no browser, and takes no time: for between two edits.
 test-fast: $(VENV)/installed-dev
