@@ -14,6 +14,8 @@ from support import daemon, ok, provisioner, shop
 
 from provisioner.cli.commands.serve import serve, up
 from provisioner.cli.commands.watch import watch
+from provisioner.cli.common_options import Settings, add_common_options
+from provisioner.cli.options.config_file import finding
 from provisioner.core.errors import UsageError
 
 
@@ -63,6 +65,7 @@ def test_the_environment_has_each_of_these_options(monkeypatch: pytest.MonkeyPat
         ('log-format = "xml"\n', "log-format: 'xml' is not one of 'text', 'json'"),
         ('color = "blue"\n', "color takes auto, always, or never, not 'blue'. Correct it"),
         ("color = true\n", "color takes auto, always, or never, not True"),
+        ("port = 80.5\n", "port takes a whole number, not 80.5"),
     ],
 )
 def test_what_the_file_cannot_have_is_named_and_starts_nothing(
@@ -74,6 +77,25 @@ def test_what_the_file_cannot_have_is_named_and_starts_nothing(
             options(command)
         assert why in str(refused.value)
     assert [path.name for path in config.parent.iterdir()] == ["config.toml"]
+
+
+def test_a_duration_of_the_file_is_checked_and_a_number_alone_is_seconds(
+    config: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for text, why in (
+        ('"soon"', "'soon' is not a duration"),
+        ("1.5", "'1.5' is not a duration"),
+        ("true", "one value"),
+    ):
+        config.write_text(f"keep-router = {text}\n")
+        with pytest.raises(UsageError, match=re.escape(why)):
+            options(up)
+        assert [well for _, well, _ in finding(str(config.parent), up)] == [False], text
+    config.write_text("keep-router = 30\n")
+    assert [text for _, _, text in finding(str(config.parent), up)] == [f"{config} has 1 option"]
+    assert capfd.readouterr().err == ""
+    assert options(up)["keep_router"] == "30"
+    assert "--keep-router 30 is now --keep-router 30s" in capfd.readouterr().err
 
 
 def test_a_wrong_file_is_one_line_with_exit_code_2_and_no_reason_to_show_no_help(tmp_path: Path, config: Path) -> None:
@@ -96,6 +118,17 @@ def test_a_server_listens_where_the_file_says_and_doctor_checks_the_file(
     config.write_text("port = x\n")
     assert "FAIL config: " in provisioner(repo, "doctor").stdout
     assert ok(repo, "status")  # which needs nothing from it
+
+
+def test_the_color_of_the_file_is_no_default_of_the_option_and_goes_after_no_color(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    config.write_text('color = "always"\n')
+    with_color = add_common_options(serve)
+    context = with_color.make_context("serve", [], obj=Settings())
+    assert (context.find_object(Settings).color, context.color) == (None, None)  # type: ignore[union-attr]
+    assert [text for _, _, text in finding(str(config.parent), serve)] == [f"{config} has 1 option"]
 
 
 def test_the_file_turns_colors_on_and_off(tmp_path: Path, config: Path) -> None:

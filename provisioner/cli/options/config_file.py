@@ -32,8 +32,9 @@ def read(home: str, command: click.Command) -> dict[str, Any]:
         if key not in KNOWN:
             near = nearest(key, set(KNOWN))
             raise UsageError(f"{path} has an unknown option {key!r}", "See: provisioner up --help", candidates=near)
-        if key == COLOR:
+        if key == COLOR:  # it is no default of --color, which goes before NO_COLOR
             _must_be_a_color(path, value)
+            continue
         name = key.replace("-", "_")
         if name in options:
             _must_fit(path, key, options[name], value)
@@ -51,9 +52,11 @@ def _must_fit(path: str, key: str, option: click.Option, value: object) -> None:
     if option.is_flag != isinstance(value, bool) or isinstance(value, dict | list):
         kind = "true or false" if option.is_flag else "one value"
         raise UsageError(f"{path}: {key} takes {kind}, not {value!r}", "Correct it, or remove the line")
+    if isinstance(value, float) and isinstance(option.type, type(click.INT)):
+        raise UsageError(f"{path}: {key} takes a whole number, not {value!r}", "Correct it, or remove the line")
     try:
-        option.type_cast_value(click.Context(click.Command("config")), value)
-    except click.BadParameter as error:
+        option.type.convert(value, None, None)
+    except (click.BadParameter, UsageError) as error:
         raise UsageError(f"{path}: {key}: {error.message.rstrip('.')}", "Correct it, or remove the line") from error
 
 
@@ -61,7 +64,8 @@ def finding(home: str, command: click.Command) -> Iterator[tuple[str, bool, str]
     """For `doctor`: whether the command can use the file, if there is one."""
     try:
         if os.path.exists(path_of(home)):
-            yield "config", True, f"{path_of(home)} has {counted(len(read(home, command)), 'option')}"
+            read(home, command)
+            yield "config", True, f"{path_of(home)} has {counted(len(table(path_of(home))), 'option')}"
     except UsageError as error:
         yield "config", False, str(error)
 
