@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from changing_world import form
 from connect_world import token
 from dashboard_desk import Desk, at_the_desk
 from dashboard_html import marks, plain, row_of
@@ -211,7 +212,7 @@ def test_how_an_app_runs_is_set_and_undone_with_a_login_link_alone(shop: Shop) -
     by_token = Visitor(shop.desk.visitor.base)
     by_token.log_in(token(shop.repo, "--admin"))
     settings = by_token.get("/apps/shop/settings").text
-    assert 'name="command"' not in settings
+    assert not re.search(r'name="(shown_)?command"', settings)
     assert "exec deno serve main.ts" in settings
     for fields in (
         {"command": "rm -rf /"},
@@ -228,6 +229,38 @@ def test_how_an_app_runs_is_set_and_undone_with_a_login_link_alone(shop: Shop) -
     assert shop.run() == run
     by_token.post("/apps/shop/run", {"csrf": by_token.csrf, "idle": "1h", "health": "/up"})
     assert shop.run() == replace(run, idle_ms=3_600_000, health="/up")
+
+
+def test_only_what_was_edited_in_the_form_is_changed(shop: Shop) -> None:
+    command = "printf '\té' &&\n  exec deno serve main.ts # " + "x" * 5000
+    ok(shop.repo, "app", "run", "--command", command, "--build", "make\n\tall", "--directory", "a\tb")
+    before = shop.run()
+    assert before is not None
+    sent = {**form(shop.desk.get("/apps/shop/settings").text), "start": "command", "access": "private"}
+    assert sent["command"] == command.replace("\n", "\r\n")
+    ok(shop.repo, "app", "run", "--install", "npm ci")  # by another user, since the form was shown
+    shop.desk.send("/apps/shop/run", **{**sent, "idle": "1h"})
+    assert shop.run() == replace(before, install="npm ci", idle_ms=3_600_000)
+    shop.desk.get("/apps/shop/settings")  # which takes the note
+    shop.desk.send("/apps/shop/run", **{**sent, "command": sent["command"].replace("main.ts", "app.ts")})
+    edited = replace(before, command=command.replace("main.ts", "app.ts"), install="npm ci", idle_ms=3_600_000)
+    assert shop.run() == edited
+    shop.desk.press("/apps/shop/settings", "Undo")
+    assert shop.run() == replace(edited, command=command)
+    shop.desk.send("/apps/shop/run", **{**sent, "start": "repository"})
+    assert shop.run() == replace(edited, command="", from_repository=True)
+    sent = {**form(shop.desk.get("/apps/shop/settings").text), "start": "command", "access": "private"}
+    assert shop.desk.send("/apps/shop/run", **sent).status == 400  # which command, is not said
+    shop.desk.send("/apps/shop/run", **{**sent, "command": "node app.js"})
+    assert shop.run() == replace(edited, command="node app.js")
+
+
+def test_a_running_app_serves_the_push_that_is_deployed_again(shop: Shop) -> None:
+    with Registry.open(shop.home) as registry:
+        deployed(registry, timeline_of(registry, b"login"), DeploymentState.BUILDING, "", "")
+    assert "URL: done serves this push" in plain(shop.desk.get(f"/timelines/{shop.timelines['login']}").text).replace(
+        " :", ":"
+    )
 
 
 def test_a_read_only_session_sees_apps_and_opens_or_changes_none(shop: Shop) -> None:

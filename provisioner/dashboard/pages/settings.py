@@ -48,6 +48,7 @@ def _page(visit: PageContext, form: Filled) -> Response:
         run=run,
         mask=mask(visit.registry, app).text,
         run_values=run_form.values(run),
+        run_shown=run_form.shown(visit, form, run),
     )
 
 

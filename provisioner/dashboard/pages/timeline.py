@@ -109,7 +109,7 @@ def _hosted(
         (push_stages.build(latest, steps), (BUILD,)),
         (push_stages.pre_deploy(deploy), (PRE_DEPLOY,)),
         (push_stages.app(latest, steps), (APP,)),
-        (push_stages.url(summary, latest), ()),
+        (push_stages.url(summary), ()),
     ]
     stages = [stage for stage, _ in stages_and_logs if stage is not None]
     failed = next(

@@ -91,18 +91,17 @@ def app(latest: Deployment | None, steps: Sequence[DeploymentStep]) -> Stage:
     return Stage("App", StageState.NOT_REACHED, "not started with this push")
 
 
-def url(summary: AppSummary, latest: Deployment | None) -> Stage:
-    mine = latest is not None and latest.id == summary.known.active
-    serves = summary.active.revision[:SHORT_REVISION] if summary.active is not None else ""
+def url(summary: AppSummary) -> Stage:
+    """A deployment of the pushed revision serves this push, even while the revision is deployed again."""
+    serves = summary.active.revision[:SHORT_REVISION] if summary.active is not None else "this push"
     match summary.state:
         case AppState.STOPPED:
             return Stage("URL", StageState.NOT_REACHED, "stopped by a user")
         case AppState.RUNNING:
-            return Stage("URL", StageState.DONE, "serves this push" if mine else f"serves {serves}")
+            return Stage("URL", StageState.DONE, f"serves {serves}")
         case AppState.SLEEPING:
-            return Stage(
-                "URL", StageState.DONE if mine or serves else StageState.NOT_REACHED, "starts with the next request"
-            )
+            state = StageState.DONE if summary.known.active else StageState.NOT_REACHED
+            return Stage("URL", state, "starts with the next request")
         case AppState.BUILDING | AppState.STARTING:
             return Stage("URL", StageState.IN_PROGRESS, "waits for the app")
         case _:

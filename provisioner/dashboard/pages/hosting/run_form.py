@@ -15,7 +15,7 @@ from provisioner.core.hosting import RunCommand
 from provisioner.core.model import App
 from provisioner.dashboard.pages.suggest import app_of
 from provisioner.dashboard.web.context import PageContext
-from provisioner.dashboard.web.forms import RequestedChange, filling
+from provisioner.dashboard.web.forms import Filled, RequestedChange, filling
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.operations.hosting import run_settings
 from provisioner.operations.hosting.run_settings import NEVER, RunSettings
@@ -27,6 +27,8 @@ PUBLIC, PRIVATE = "public", "private"
 _AT_HOME: Final = ("start", "command", "install", "build", "directory", "access")
 _FOR_ALL: Final = ("health", "idle")
 FIELDS: Final = (*_AT_HOME, *_FOR_ALL)
+_START: Final = frozenset(("start", "command"))
+_SHOWN: Final = "shown_"
 
 
 def values(command: RunCommand | None) -> Mapping[str, str]:
@@ -45,12 +47,19 @@ def values(command: RunCommand | None) -> Mapping[str, str]:
     }
 
 
+def shown(visit: PageContext, form: Filled, command: RunCommand | None) -> Mapping[str, str]:
+    """Hidden fields of the form: what its fields showed first, so that what was edited is known."""
+    names = () if command is None else FIELDS if visit.session.at_home else _FOR_ALL
+    first = values(command)
+    return {_SHOWN + name: form.value(_SHOWN + name, first[name]) for name in names}
+
+
 def change(visit: PageContext, _: ProgressReporter) -> RequestedChange:
-    """Those that are given."""
+    """Those that were edited: another user may have changed others since the form was shown."""
     app = app_of(visit)
     before = hosting.run_command(visit.registry, app.id)
-    given: dict[str, str] = {name: visit.form[name].strip() for name in FIELDS if name in visit.form}
-    if not visit.session.at_home and any(name in _AT_HOME for name in given):
+    given = _edited(visit.form) if before is not None else _sent(visit.form)
+    if not visit.session.at_home and any(name in _AT_HOME for name in visit.form):
         raise UsageError(
             "a session opened with a token cannot set commands or access",
             "Log in with a link: provisioner dashboard",
@@ -74,6 +83,21 @@ def end(visit: PageContext, _: ProgressReporter) -> RequestedChange:
         )
     proposal = run_settings.set_no_run(visit.registry, app)
     return RequestedChange(f"Stop running {app.slug}", proposal, _path(app))
+
+
+def _sent(form: Mapping[str, str], prefix: str = "") -> dict[str, str]:
+    """The fields with this prefix. A browser sends each line break of a text as CR LF."""
+    found = {name: form[prefix + name] for name in FIELDS if prefix + name in form}
+    return {name: text.replace("\r\n", "\n").replace("\r", "\n").strip() for name, text in found.items()}
+
+
+def _edited(form: Mapping[str, str]) -> dict[str, str]:
+    """Without those that are as they were shown. How the app is started, and the command, are one choice."""
+    given, first = _sent(form), _sent(form, _SHOWN)
+    edited = {name for name, text in given.items() if text != first.get(name)}
+    if edited & _START:
+        edited |= _START
+    return {name: text for name, text in given.items() if name in edited}
 
 
 def _settings(given: Mapping[str, str]) -> RunSettings:
