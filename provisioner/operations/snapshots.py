@@ -103,17 +103,17 @@ def delete(registry: Registry, found: Sequence[Snapshot]) -> Proposal:
         for kept, (_, item) in zip(found, owners, strict=True)
     ]
     what = f"snapshot {each[0]}" if len(each) == 1 else counted(len(each), "snapshot")
-    words = (name_to_type(app, timeline_of(registry, database)) for app, database in owners)
+    words = {name_to_type(app, timeline_of(registry, database)) for app, database in owners} - {""}
     return Proposal(
         do,
         f"Permanently delete {what}? This cannot be undone.",
         () if len(each) == 1 else tuple(each),
-        typed=next(filter(None, words), ""),
+        typed=" ".join(sorted(words)),  # the name of each app whose production loses one
     )
 
 
-def find_each(registry: Registry, names: Sequence[str], app: Callable[[], App]) -> list[Snapshot]:
-    """Snapshots by their ids, or by their labels in the app. Raises NotResolved, Ambiguous."""
+def find_each(registry: Registry, names: Sequence[str], app: Callable[[], App | None]) -> list[Snapshot]:
+    """Snapshots by their ids, or by their labels in the app, if one is meant. Raises NotResolved, Ambiguous."""
     found: dict[str, Snapshot] = {}
     for name in names:
         try:
@@ -121,7 +121,10 @@ def find_each(registry: Registry, names: Sequence[str], app: Callable[[], App]) 
         except Ambiguous:
             raise
         except NotResolved:
-            kept = _with_label(registry, name, app())
+            meant = app()
+            if meant is None:
+                raise
+            kept = _with_label(registry, name, meant)
         found[kept.id] = kept
     return list(found.values())
 

@@ -26,6 +26,8 @@ from provisioner.cli.selectors import NamedTarget, selector_options, target_argu
 from provisioner.cli.table import Column
 from provisioner.cli.targets import load
 from provisioner.cli.terminal import carry_out
+from provisioner.core.errors import NotResolved, WrongRepository
+from provisioner.core.model import App
 from provisioner.environment.resolve import Selectors
 from provisioner.operations import snapshots
 from provisioner.operations.documents import size_text
@@ -120,13 +122,25 @@ def delete(names: tuple[str, ...], selectors: Selectors, yes: bool, as_json: boo
     one is unknown, none is deleted.
     """
     with Registry.open(the_home()) as registry:
-        found = snapshots.find_each(registry, names, lambda: the_app(registry, selectors.app))
+        found = snapshots.find_each(registry, names, lambda: _app_meant(registry, selectors.app))
         owners = [snapshots.owner(registry, kept) for kept in found]
         was = [snapshot_document(registry, *owner, kept) for owner, kept in zip(owners, found, strict=True)]
         plan = [item for app, database in owners for item in planned(registry, "delete-snapshot", app, [database])]
         document = was[0] if len(names) == 1 else was
         proposal = snapshots.delete(registry, found)
         carry_out(proposal, yes=yes, document=(lambda _: document) if as_json else None, plan=plan)
+
+
+def _app_meant(registry: Registry, slug: str | None) -> App | None:
+    """The app that is named, or the app for the current directory, if there is one."""
+    try:
+        return the_app(registry, slug)
+    except WrongRepository:
+        raise
+    except NotResolved:
+        if slug is not None:
+            raise
+        return None
 
 
 @click.command()
