@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.confirmation import name_to_type
 from provisioner.core.counts import counted, verb
 from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.model import PRE_DEPLOY_MS, App, Database, Scrub
@@ -165,6 +166,12 @@ def shared_by(registry: Registry, databases: Iterable[Database]) -> str:
     users = {os.fsdecode(item.name) for database in databases for item in queries.users_of(registry, database)}
     names = shown(", ".join(sorted(users)))
     return f" {names} {verb(len(users), 'uses', 'use')} it too." if users else ""
+
+
+def at_stake(registry: Registry, app: App, database: Database) -> tuple[str, str]:
+    """For a question about a database's data: a sentence about the other timelines that use it, and the word to type if it is
+    production's. A timeline that shares production's database has production's at stake."""
+    return shared_by(registry, [database]), name_to_type(app, registry.timeline(database.timeline_id))
 
 
 def was_kept(registry: Registry, done: Replaced) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.core.clock import now_ms
-from provisioner.core.confirmation import name_to_type
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Database
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.deploys import after_change
 from provisioner.operations.documents import size_text
-from provisioner.operations.fork_reset import shared_by, was_kept
+from provisioner.operations.fork_reset import at_stake, was_kept
 from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.reconcile.changes.replace import ReplacementData, put_in_place
 from provisioner.reconcile.changes.snapshots import delete_snapshot
@@ -46,6 +45,5 @@ def load(
 
     if empty:
         return Proposal(do)
-    users = shared_by(registry, [database])
-    question = f"Replace all data in {database.name} with the dump?{users}"
-    return Proposal(do, question, typed=name_to_type(app, registry.timeline(database.timeline_id)))
+    users, typed = at_stake(registry, app, database)
+    return Proposal(do, f"Replace all data in {database.name} with the dump?{users}", typed=typed)

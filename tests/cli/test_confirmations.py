@@ -68,6 +68,15 @@ def test_data_of_a_branch_is_lost_after_a_yes(repo: Path) -> None:
         assert after.endswith("ended with 1"), (name, after)
 
 
+def test_keys_of_production_are_lost_only_by_its_name_also_through_a_timeline_that_shares_them(repo: Path) -> None:
+    ok(repo, "database", "share", "main", "login", "--yes")
+    question, after = asked(repo, "kv delete", ("--prefix", "[]", "--branch", "login"), "y")
+    which = r"Delete 1 key with the prefix \[\] from shop-production-\S+\?"
+    assert re.fullmatch(which + r" git-branch/login uses it too\. Type shop to confirm: ", question), question
+    assert after.endswith("ended with 1"), after
+    assert ok(repo, "kv", "list", "--branch", "main") == '["a"]\t1\n'
+
+
 def test_without_a_terminal_only_yes_answers_and_the_error_reads_as_sentences(repo: Path) -> None:
     for name, words in {"database archive": ("main",), "database load": ("login", "dump", "--replace")}.items():
         refused = provisioner(repo, *name.split(" "), *words)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,14 @@ from hypothesis import given
 from support import git, ok, shop
 from test_kv_values import same, values
 
-from provisioner.kv import KeyInvalid, ValueInvalid, open_kv
+from provisioner.cli.commands.kv import delete
+from provisioner.core.errors import ProvisionerError
+from provisioner.kv import KeyInvalid, ValueInvalid, limits, open_kv
 from provisioner.kv.codec import json_notation
+from provisioner.kv.dump import prefix_deletion
+from provisioner.kv.dump.load import write_all
+from provisioner.kv.model import KeyLike, Mutation
+from provisioner.kv.store import Store
 
 
 @pytest.fixture
@@ -43,6 +51,41 @@ def test_each_branch_has_its_own_entries(repo: Path) -> None:
         "value": None,
         "versionstamp": None,
     }
+
+
+def test_a_deletion_that_is_stopped_says_how_much_is_deleted_and_counts_only_to_ask(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repo)
+    with open_kv(json.loads(said(repo, "env", "--format", "json"))["DENO_KV_DEFAULT_PATH"]) as kv:
+        for number in range(12):
+            kv.set(("users", number), number)
+    monkeypatch.setattr(limits, "MUTATIONS", 5)
+    writes = []
+
+    def stopped(store: Store, mutations: Sequence[Mutation]) -> None:
+        writes.append(mutations)
+        if len(writes) % 3 == 0:
+            raise KeyboardInterrupt
+        write_all(store, mutations)
+
+    monkeypatch.setattr(prefix_deletion, "write_all", stopped)
+    scans: list[KeyLike] = []
+    keys_under = prefix_deletion.keys_under
+
+    def scanned(store: Store, prefix: KeyLike) -> Iterator[bytes]:
+        scans.append(prefix)
+        return keys_under(store, prefix)
+
+    monkeypatch.setattr(prefix_deletion, "keys_under", scanned)
+    words = ["--prefix", '["users"]', "--yes"]
+    with pytest.raises(ProvisionerError, match=re.escape("stopped; at least 10 keys with the prefix")) as error:
+        delete.main(words, standalone_mode=False)
+    assert str(error.value).endswith(" are deleted. To delete the rest, run the command again")
+    assert len(scans) == 1
+    assert len(said(repo, "kv", "list").splitlines()) == 2
+    delete.main(words, standalone_mode=False)
+    assert said(repo, "kv", "list") == ""
 
 
 def test_text_goes_in_and_out_as_it_is(repo: Path) -> None:

@@ -5,23 +5,32 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from provisioner.cli import standard_input
-from provisioner.cli.common_options import note
-from provisioner.cli.context import confirm, dry_run_option, json_option, plan_item, renamed, the_home, yes_option
+from provisioner.cli.common_options import note, settings
+from provisioner.cli.context import (
+    confirm,
+    dry_run_option,
+    json_option,
+    plan_item,
+    renamed,
+    the_app,
+    the_home,
+    yes_option,
+)
 from provisioner.cli.options.duration import DURATION
 from provisioner.cli.selectors import ALL, selector_options
 from provisioner.core.connection import TimelineConnection
-from provisioner.core.counts import counted
+from provisioner.core.counts import counted, verb
 from provisioner.core.durations import milliseconds
-from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.errors import NotReady, ProvisionerError, UsageError
 from provisioner.core.naming import shown
-from provisioner.environment.resolve import Selectors, here, keyed_instance, resolve
+from provisioner.environment.resolve import KEYED, Selectors, here, keyed_instance, resolve
 from provisioner.kv import Kv, KvEntry, KvError, Malformed
 from provisioner.kv.client.sync_client import open_store
 from provisioner.kv.codec import json_notation
@@ -29,6 +38,9 @@ from provisioner.kv.codec.key import encode, point
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, OptionInvalid, ValueInvalid
 from provisioner.kv.model import Mutation, MutationKind
 from provisioner.kv.store import Store
+
+if TYPE_CHECKING:
+    from provisioner.kv.dump.prefix_deletion import DeletionStopped
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -155,24 +167,29 @@ def set_command(
 def delete(key: str | None, prefix: str | None, yes: bool, as_json: bool, selectors: Selectors) -> None:
     """Delete KEY if it exists, or every key with a prefix."""
     from provisioner.kv.dump.load import write_all
-    from provisioner.kv.dump.prefix_deletion import delete_under, keys_under
+    from provisioner.kv.dump.prefix_deletion import DeletionStopped, delete_under, keys_under
 
     if (key is None) == (prefix is None):
         raise UsageError("choose one: KEY or --prefix KEY", "See: provisioner kv delete --help")
     text = str(prefix if key is None else key)
     parsed = json_notation.key_of(text)
     with _connected(selectors) as (connection, store):
-        typed = connection.app_slug if connection.production else ""
+        asks = settings().dry_run or not yes
         if key is not None:
-            confirm(f"Delete {key}?", yes, [plan_item("delete-key", None, cause=key)], typed=typed)
+            if asks:
+                _ask(connection, f"Delete {key}", yes, plan_item("delete-key", None, cause=key))
             (there,) = store.read([point(encode(parsed))])
             deleted = len(there)
             write_all(store, [Mutation(MutationKind.DELETE, encode(parsed))])
         else:
-            many = counted(sum(1 for _ in keys_under(store, parsed)), "key")
-            plan = [plan_item("delete-prefix", None, cause=text)]
-            confirm(f"Delete {many} with the prefix {text}?", yes, plan, typed=typed)
-            deleted = delete_under(store, parsed)
+            if asks:
+                many = counted(sum(1 for _ in keys_under(store, parsed)), "key")
+                plan = plan_item("delete-prefix", None, cause=text)
+                _ask(connection, f"Delete {many} with the prefix {text}", yes, plan)
+            try:
+                deleted = delete_under(store, parsed)
+            except DeletionStopped as stopped:
+                raise _stopped(stopped, text) from stopped
     if as_json:
         document = {"key": [json_notation.to_json(part) for part in parsed]}
         click.echo(json_notation.text_of({**document, "deleted": bool(deleted) if prefix is None else deleted}))
@@ -180,6 +197,28 @@ def delete(key: str | None, prefix: str | None, yes: bool, as_json: bool, select
         note(shown(f"Deleted {key}" if deleted else f"Nothing is stored under {key}"))
     else:
         note(shown(f"Deleted {counted(deleted, 'key')} with the prefix {text}"))
+
+
+def _ask(connection: TimelineConnection, what: str, yes: bool, plan: Mapping[str, object]) -> None:
+    """Ask as the owner of the keys requires, which is another timeline if they are shared."""
+    from provisioner.operations.fork_reset import at_stake
+    from provisioner.registry.store import Registry
+
+    used = next(each for each in connection.databases if each.engine == KEYED)
+    with Registry.open(the_home()) as registry:
+        database = registry.database(used.database_id)
+        if database is None:
+            raise NotReady(f"database {used.database_name} has just been deleted", "See: provisioner status")
+        users, typed = at_stake(registry, the_app(registry, connection.app_slug), database)
+    of_which = f" from {database.name}" if users else ""
+    confirm(f"{what}{of_which}?{users}", yes, [plan], typed=typed)
+
+
+def _stopped(stopped: DeletionStopped, text: str) -> ProvisionerError:
+    what = "stopped" if isinstance(stopped.reason, KeyboardInterrupt) else str(stopped.reason)
+    many = f"at least {counted(stopped.deleted, 'key')} with the prefix {text}" if stopped.deleted else "the first keys"
+    state = verb(stopped.deleted, "is", "are") if stopped.deleted else "may be"
+    return ProvisionerError(f"{what}; {many} {state} deleted", "To delete the rest, run the command again")
 
 
 @kv.command("list")

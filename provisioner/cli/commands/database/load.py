@@ -38,7 +38,6 @@ from provisioner.cli.data_source import (
 from provisioner.cli.selectors import NamedTarget, target_argument
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms
-from provisioner.core.confirmation import name_to_type
 from provisioner.core.counts import counted, verb
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.naming import shown
@@ -46,7 +45,7 @@ from provisioner.kv.dump import load as loading
 from provisioner.kv.dump.json_lines import Dump
 from provisioner.kv.errors import DumpInvalid
 from provisioner.operations.deploys import after_change
-from provisioner.operations.fork_reset import shared_by
+from provisioner.operations.fork_reset import at_stake
 from provisioner.reconcile.changes.snapshots import take_snapshots
 from provisioner.registry.snapshots import mark_changed
 from provisioner.registry.store import Registry
@@ -117,6 +116,8 @@ def load(
     must_be_connected(target)
     with _input(file) as stream, opened(target, create=target.database is None) as store:
         goal = loading.target(store, keep=keep_versionstamps)
+        source = Dump(stream)
+        _must_be_whole(source, replace)
         empty = loading.is_empty(store)
         if not empty:
             if not (replace or merge):
@@ -126,8 +127,6 @@ def load(
                 )
             users, typed = _at_stake(target)
             confirm(f"{'Replace all' if replace else 'Change'} entries of {target.name}?{users}", yes, typed=typed)
-        source = Dump(stream)
-        _must_be_whole(source, replace)
         if not (empty or no_snapshot or from_line > 1):
             _keep(target)
         _record(target, "database.load-begun", file)
@@ -173,7 +172,8 @@ def _stopped(stopped: loading.LoadStopped, target: DataSource, file: str, how: s
     done = stopped.loaded
     kept = "nothing was loaded"
     if done.entries:
-        kept = f"{counted(done.entries, 'entry')}, up to line {done.line}, {verb(done.entries, 'is', 'are')} loaded and stay"
+        stay = verb(done.entries, "is loaded and stays", "are loaded and stay")
+        kept = f"{counted(done.entries, 'entry')}, up to line {done.line}, {stay}"
     if isinstance(stopped.reason, KeyboardInterrupt):
         what = "stopped"
     elif isinstance(stopped.reason, DumpInvalid):
@@ -186,12 +186,11 @@ def _stopped(stopped: loading.LoadStopped, target: DataSource, file: str, how: s
 
 
 def _at_stake(target: DataSource) -> tuple[str, str]:
-    """For the question: who else uses the database, and the word to type if it is production's."""
+    """As `at_stake`; nothing of a file."""
     if target.app is None or target.database is None:
         return "", ""
     with Registry.open(the_home()) as registry:
-        timeline = registry.timeline(target.database.timeline_id)
-        return shared_by(registry, [target.database]), name_to_type(target.app, timeline)
+        return at_stake(registry, target.app, target.database)
 
 
 def _keep(target: DataSource) -> None:
