@@ -29,8 +29,8 @@ class StoreSnapshot(Protocol):
     expiry: bool
     version: int | None
 
-    def rows(self) -> Iterator[StoredRow]:
-        """All entries in the order of their keys, as they are asked for."""
+    def rows(self, start: bytes = b"", end: bytes | None = None) -> Iterator[StoredRow]:
+        """The entries in the order of their keys, as they are asked for: all, or from `start` to before `end`."""
 
     def count(self) -> int | None:
         """How many there are, if that can be said at once."""

@@ -9,7 +9,14 @@ from urllib.parse import urlsplit
 import pytest
 from changing_world import form
 from dashboard_world import Visitor
-from support import daemon, git, ok, provisioner, shop
+from support import daemon, git, ok, provisioner, repository, shop
+
+from provisioner.core.errors import NotConfirmed
+from provisioner.core.model import App, Snapshot
+from provisioner.operations import snapshots
+from provisioner.registry import snapshots as rows
+from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 
 @pytest.fixture
@@ -38,6 +45,35 @@ def test_several_snapshots_are_deleted_by_ids_and_labels_or_none_is(repo: Path) 
     assert (len(gone), len(before - kept(repo))) == (2, 2)
     (left, _) = kept(repo)
     assert json.loads(ok(repo, "database", "snapshot", "delete", left, "--yes", "--json"))["id"] == left
+
+
+def test_an_unknown_snapshot_is_named_outside_of_a_checkout(repo: Path, tmp_path: Path) -> None:
+    refused = provisioner(tmp_path, "database", "snapshot", "delete", "no-such-one", "--yes")
+    assert (refused.returncode, "no snapshot 'no-such-one'. List snapshots: " in refused.stderr) == (3, True), refused
+    refused = provisioner(tmp_path, "database", "snapshot", "delete", "no-such-one", "--yes", "--app", "blog")
+    assert (refused.returncode, "'blog'" in refused.stderr) == (3, True), refused
+
+
+def test_snapshots_of_the_productions_of_two_apps_are_lost_by_the_names_of_both(
+    repo: Path, tmp_path: Path, home: Path
+) -> None:
+    repository(tmp_path / "blog")
+    ok(tmp_path / "blog", "init", "--no-hooks")
+    for where in (repo, repo, tmp_path / "blog"):
+        ok(where, "database", "snapshot", "create", "main")
+    with Registry.open(Home(str(home))) as registry:
+        every = [each for app in registry.apps() for each in _snapshots(registry, app)]
+        words = {app.slug: snapshots.delete(registry, _snapshots(registry, app)).typed for app in registry.apps()}
+        both = snapshots.delete(registry, every)
+    assert words == {"blog": "blog", "shop": "shop"}
+    for answer in ("blog", "shop", "shop blog"):
+        with pytest.raises(NotConfirmed):
+            both.answered(answer)
+    both.answered("blog shop")
+
+
+def _snapshots(registry: Registry, app: App) -> list[Snapshot]:
+    return [each for database in registry.databases(app.id) for each in rows.snapshots(registry, database.id)]
 
 
 def test_a_timeline_shows_its_history(repo: Path) -> None:
@@ -77,8 +113,17 @@ def test_a_dump_has_only_the_keys_with_a_prefix(repo: Path) -> None:
     assert ([line["key"] for line in entries], head["prefix"]) == ([["users", 1]], ["users"])
     assert len(ok(repo, "database", "dump", "@").splitlines()) == 6
     ok(repo, "database", "dump", "@", "--prefix", '["users"]', "-o", "part")
-    refused = provisioner(repo, "database", "load", "@", "part", "--replace", "--yes")
-    assert (refused.returncode, "the dump has only the keys with the prefix" in refused.stderr) == (2, True)
+    for yes in ((), ("--yes",)):  # a load that must not be is not asked about
+        refused = provisioner(repo, "database", "load", "@", "part", "--replace", *yes)
+        assert (refused.returncode, "the dump has only the keys with the prefix" in refused.stderr) == (2, True)
+    printed = ok(repo, "database", "dump", "@", "--prefix", '["users"]', "--output", "-").splitlines()
+    assert printed[1:] == (repo / "part").read_text().splitlines()[1:]
+    refused = provisioner(repo, "database", "dump", "@", "--output", "-", "--json")
+    assert (refused.returncode, "--json requires --output" in refused.stderr) == (2, True), refused
+    assert not (repo / "-").exists()
+    (repo / "cut").write_text((repo / "part").read_text().replace('{"end": 1}', '{"end": 2}'))
+    stopped = provisioner(repo, "database", "load", "@", "cut", "--merge", "--yes")
+    assert "; 1 entry, up to line 2, is loaded and stays. To continue" in stopped.stderr, stopped
     assert ok(repo, "database", "load", "@", "part", "--merge", "--yes").startswith("Loaded 1 entry into ")
     assert len(ok(repo, "kv", "list").splitlines()) == 4
     del end

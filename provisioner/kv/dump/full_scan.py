@@ -25,10 +25,10 @@ class Batches:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def rows(self) -> Iterator[StoredRow]:
-        start = b"\0"
+    def rows(self, start: bytes = b"", end: bytes | None = None) -> Iterator[StoredRow]:
+        start = start or b"\0"
         while True:
-            (entries,) = self._store.read([ReadRange(start, LAST, limits.READ_ENTRIES)])
+            (entries,) = self._store.read([ReadRange(start, end or LAST, limits.READ_ENTRIES)])
             for entry in entries:
                 version = int.from_bytes(entry.versionstamp[:8], "big", signed=True)
                 yield entry.key, entry.value, entry.encoding, version, NEVER
@@ -50,9 +50,10 @@ class Dumped:
         self.expiry = dump.header is None or dump.header.expiry
         self.version: int | None = None
 
-    def rows(self) -> Iterator[StoredRow]:
+    def rows(self, start: bytes = b"", end: bytes | None = None) -> Iterator[StoredRow]:
         for _, row in self._dump.rows():
-            yield row
+            if start <= row[0] and (end is None or row[0] < end):
+                yield row
 
     def count(self) -> int | None:
         return None

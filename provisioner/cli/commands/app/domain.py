@@ -23,6 +23,7 @@ from provisioner.cli.selectors import TIMELINE, NamedTarget, selector_options
 from provisioner.cli.table import Column
 from provisioner.cli.targets import load_timeline
 from provisioner.core.custom_domains import CustomDomain, parse_domain
+from provisioner.core.errors import NotResolved
 from provisioner.core.naming import PRODUCTION
 from provisioner.environment.resolve import Selectors
 from provisioner.hosting import custom_domains as domains
@@ -121,8 +122,10 @@ def list_domains(slug: str | None, everything: bool, listing: ListOptions) -> No
 
 def _say(registry: Registry, name: str, as_json: bool) -> None:
     claim = custom_domain(registry, name)
-    if claim is None:  # it was removed at this moment
-        return
+    if claim is None:
+        raise NotResolved(
+            f"domain {name} was removed at this moment", f"Add it again: provisioner app domain add {name}"
+        )
     found = domains.state(registry, claim)
     text = f"{found.url} leads to {found.timeline} of {found.app}"
     if found.problem:

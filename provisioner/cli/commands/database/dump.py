@@ -60,6 +60,8 @@ def dump(
 
     TARGET is a branch, a timeline, a database, a file or a connect URL (with its token in DENO_KV_ACCESS_TOKEN).
     """
+    if output == "-":
+        output = None
     if as_json and output is None:
         raise UsageError("--json requires --output", "Add --output FILE")
     source = source_of(wanted)
@@ -79,10 +81,8 @@ def dump(
         header = json_lines.Header(source.name, rfc3339(now_ms()) or "", version, found.whole, found.expiry, parts)
         file.write(json_lines.header_line(header))
         entries = 0
-        with progress("dump", found.count() if sys.stderr.isatty() else None, "keys") as advance:
-            for row in found.rows():
-                if selector is not None and not selector.start <= row[0] < selector.end:
-                    continue
+        with progress("dump", found.count() if selector is None and sys.stderr.isatty() else None, "keys") as advance:
+            for row in found.rows() if selector is None else found.rows(selector.start, selector.end):
                 file.write(json_lines.entry_line(row, versionstamps=not no_versionstamps))
                 entries += 1
                 if not entries % 1000:

@@ -288,17 +288,14 @@ def _unserved(registry: Registry, app: App, home: Home) -> Iterator[Finding]:
 
 def _commands(registry: Registry, app: App) -> Iterator[Finding]:
     """The confinement of the app's commands; nothing if it has none."""
-    runs = hosting.run_command(registry, app.id) is not None
-    if (command := hosting.run_command(registry, app.id)) is not None:
-        most = f"{documents.size_text(command.memory_bytes)} of memory and {MOST_PROCESSES} processes"
-        yield (
-            f"app {app.slug} limits",
-            True,
-            f"each of its apps is limited to {most}, checked every second; CPU is not limited",
-        )
-    if app.deploys or registry.scrubs(app.id) or runs:
-        yield f"app {app.slug} commands", *described(app)
-    for state in hosting.all_hosted(registry, app.id) if runs else ():
+    runs = hosting.run_command(registry, app.id)
+    if app.deploys or registry.scrubs(app.id) or runs is not None:
+        well, text = described(app)
+        if runs is not None:
+            most = f"{documents.size_text(runs.memory_bytes)} of memory and {MOST_PROCESSES} processes"
+            text += f"; each of its apps is limited to {most}, checked every second; CPU is not limited"
+        yield f"app {app.slug} commands", well, text
+    for state in hosting.all_hosted(registry, app.id) if runs is not None else ():
         if state.error and state.state is not AppState.STOPPED:
             name = shown(registry.timeline(state.timeline_id).name)
             yield (

@@ -21,6 +21,8 @@ _VERSION: Final = "select last_value from deno_kv.version"
 _FOR_LONG: Final = (
     "select set_config('idle_in_transaction_session_timeout', '0', true), set_config('statement_timeout', '0', true)"
 )
+_ROWS: Final = f"{statements.ALL} where k >= %b order by k".encode()
+_ROWS_BETWEEN: Final = f"{statements.ALL} where k >= %b and k < %b order by k".encode()
 _COUNT: Final = "select count(*) from deno_kv.kv"
 _FETCHED: Final = 500  # rows in a journey
 
@@ -41,12 +43,13 @@ class PostgresSnapshot:
         line.ask(_FOR_LONG)
         line.until = float("inf")
 
-    def rows(self) -> Iterator[StoredRow]:
-        """All entries in the order of their keys, some at a time."""
+    def rows(self, start: bytes = b"", end: bytes | None = None) -> Iterator[StoredRow]:
+        """The entries in the order of their keys, some at a time."""
+        asked, values = (_ROWS, (start,)) if end is None else (_ROWS_BETWEEN, (start, end))
         try:
             with self._line.cursor("entries", withhold=False) as cursor:
                 cursor.itersize = _FETCHED
-                cursor.execute(f"{statements.ALL} order by k".encode(), binary=True)
+                cursor.execute(asked, values, binary=True)
                 yield from cursor
         except psycopg.Error as error:
             raise errors.refused(self._place, error) from error

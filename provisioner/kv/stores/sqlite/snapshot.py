@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # What another program stored as text is read as its bytes; keys that are not bytes are invisible.
 _ALL: Final = "select k, cast(v as blob), cast(v_encoding as integer), version, expiration_ms from kv where k >= x''"
 _ROW: Final = f"{_ALL} and k = ?"
-_ROWS: Final = f"{_ALL} order by k"
+_ROWS: Final = f"{_ALL} and k >= ? order by k"
+_ROWS_BETWEEN: Final = f"{_ALL} and k >= ? and k < ? order by k"
 _VERSION: Final = "select version from data_version where k = 0"
 _COUNT: Final = "select count(*) from kv"
 _LOOK_EVERY: Final = 20_000  # steps of SQLite's machine, a few milliseconds
@@ -41,9 +42,10 @@ class SqliteSnapshot:
         self.pages: FilePages | None = None
         self.version: int | None = number(connection.execute(_VERSION).fetchall())
 
-    def rows(self) -> Iterator[StoredRow]:
+    def rows(self, start: bytes = b"", end: bytes | None = None) -> Iterator[StoredRow]:
+        asked = (_ROWS, (start,)) if end is None else (_ROWS_BETWEEN, (start, end))
         try:
-            for row in self.connection.execute(_ROWS):
+            for row in self.connection.execute(*asked):
                 yield _whole(row)
         except apsw.Error as error:
             raise self.file.failure(error) from error
