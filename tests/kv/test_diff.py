@@ -195,8 +195,8 @@ class Rows:
         self.version: int | None = None
         self._rows = rows
 
-    def rows(self) -> Iterator[StoredRow]:
-        return iter(self._rows)
+    def rows(self, start: bytes = b"", end: bytes | None = None) -> Iterator[StoredRow]:
+        return (row for row in self._rows if start <= row[0] and (end is None or row[0] < end))
 
     def count(self) -> int | None:
         return None
