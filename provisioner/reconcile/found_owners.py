@@ -12,9 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from provisioner.core.counts import verb
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.ids import AppId, DatabaseId
-from provisioner.core.model import App
+from provisioner.core.model import App, Instance
 from provisioner.core.naming import shown
 from provisioner.core.owner import Owner
 from provisioner.git.lineage import unchanged
@@ -27,9 +28,10 @@ from provisioner.registry.store import Registry
 Decisions = Mapping[DatabaseId, Owner | Withheld]
 
 
-def present_owners(registry: Registry, app: App, found: Sequence[Found]) -> Decisions:
+def present_owners(registry: Registry, app: App, found: Sequence[Found], silent: Sequence[Instance]) -> Decisions:
     """For each database its present owner, or why no timeline gets it. `found` are all of the app's that the registry doesn't
-    have as they are. The caller holds the app's lock, under which the timelines' lineages stay the same.
+    have as they are, except on `silent` instances, which do not answer: their owner records could show a conflict. The caller
+    holds the app's lock, under which the timelines' lineages stay the same.
 
     Raises UnreadableRepository.
     """
@@ -51,7 +53,7 @@ def present_owners(registry: Registry, app: App, found: Sequence[Found]) -> Deci
         replaced = set(moved.values()) - moved.keys()
         for branch, claim in claims.items():
             target = moved.get(branch, branch)
-            why = claim.conflict or seen.unowned.get(branch, "") or _restless(registry, app, target)
+            why = claim.conflict or seen.unowned.get(branch, "") or _restless(registry, app, target) or _unread(silent)
             for each in claim.found:
                 orphaned = branch in replaced or (target != branch and each not in claim.first)
                 decided[each.id] = _withheld(each, why) if why else _of(each, target, orphaned=orphaned)
@@ -96,6 +98,13 @@ def _restless(registry: Registry, app: App, branch: bytes) -> str:
         return ""
     same = unchanged(app.git_dir, app.id, branch, there.lineage)
     return "" if same else "its branch has changed in the meantime"
+
+
+def _unread(silent: Sequence[Instance]) -> str:
+    if not silent:
+        return ""
+    names = ", ".join(each.slug for each in silent)
+    return f"{names} {verb(len(silent), 'does', 'do')} not answer, and a database there may claim the same branch"
 
 
 def _of(found: Found, branch: bytes, *, orphaned: bool) -> Owner:

@@ -11,7 +11,12 @@ import pytest
 from owner_world import keep_registry, lose_registry, must_be_true, put_registry_back
 from support import add_branches, files, git, got, marked_shop, ok, provisioner, put
 
+from provisioner.core.errors import ProvisionerError
 from provisioner.core.owner import Owner
+from provisioner.operations.home.found_databases import take_back, with_id
+from provisioner.operations.proposal import NULL_REPORTER
+from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +120,28 @@ def test_a_record_that_git_does_not_confirm_is_withheld_until_a_person_decides(t
     assert _held(repo) == {"two": "git-branch/one"}
     ok(repo, "reconcile")
     assert _held(repo) == {"two": "git-branch/one"}
+
+
+def test_a_record_is_withheld_while_an_instance_does_not_answer_whose_records_could_contradict_it(
+    tmp_path: Path, home: Path
+) -> None:
+    repo = marked_shop(tmp_path / "shop", "one")
+    one = files(repo)["one"].parent.name
+    lose_registry(home)
+    provisioner(repo, "init", "--no-hooks", "--grace", "0s")
+    ok(repo, "instance", "add", "other", "--engine", "deno-kv", "--directory", str(tmp_path / "other"))
+    with Registry.open(Home(str(home))) as registry:
+        found = with_id(registry, one)
+        assert found is not None
+        (tmp_path / "other").rename(tmp_path / "away")
+        with pytest.raises(
+            ProvisionerError, match="other does not answer, and a database there may claim the same branch"
+        ):
+            list(take_back(registry, [found]).do(NULL_REPORTER))
+        assert _held(repo) == {}
+        (tmp_path / "away").rename(tmp_path / "other")
+        list(take_back(registry, [found]).do(NULL_REPORTER))
+    assert _held(repo) == {"one": "git-branch/one"}
 
 
 def test_a_copied_directory_does_not_say_whose_it_is(tmp_path: Path, home: Path) -> None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
 from provisioner.core.errors import StorageFailed
@@ -106,13 +106,7 @@ def find(location: str, database_id: DatabaseId) -> StoredDatabase | None:
 
 def lost(location: str, database_ids: Iterable[DatabaseId]) -> set[DatabaseId]:
     """Those that are in no stage, on a disk that is there: even an empty one has the stages. Raises StorageFailed."""
-    try:
-        for stage, _ in _STAGES:
-            os.listdir(os.path.join(location, stage))
-    except OSError as error:
-        raise StorageFailed(
-            f"the databases of {location} are missing: {reason(error)}", "Mount its disk, or put the directory back"
-        ) from error
+    _there(location)
     stages = (*(stage for stage, _ in _STAGES), "trash")
     return {
         each
@@ -128,8 +122,11 @@ def _stored(database_id: DatabaseId, archived: bool, directory: str) -> StoredDa
 
 
 def stored(location: str, known: Callable[[], Collection[str]]) -> list[StoredDatabase]:
-    """The databases there that are not `known`; not what a power cut has left of one that was never connected."""
-    there = list(_there(location))
+    """The databases there that are not `known`; not what a power cut has left of one that was never connected.
+
+    Raises StorageFailed, OSError.
+    """
+    there = _there(location)
     ids = set(known())  # asked last: a row is written before its directory is made
     found = []
     for database_id, archived, directory in there:
@@ -204,12 +201,21 @@ def _unlink(location: str, owner: Owner) -> None:
             os.unlink(path)
 
 
-def _there(location: str) -> Iterator[tuple[DatabaseId, bool, str]]:
+def _there(location: str) -> list[tuple[DatabaseId, bool, str]]:
+    """What a disk has that is there: even an empty one has the stages. Raises StorageFailed."""
+    found = []
     for stage, archived in _STAGES:
-        with suppress(FileNotFoundError):
-            for name in os.listdir(os.path.join(location, stage)):
-                if len(name) == len(_ID):
-                    yield DatabaseId(name), archived, os.path.join(location, stage, name)
+        directory = os.path.join(location, stage)
+        try:
+            names = os.listdir(directory)
+        except OSError as error:
+            raise StorageFailed(
+                f"the databases of {location} are missing: {reason(error)}", "Mount its disk, or put the directory back"
+            ) from error
+        found += [
+            (DatabaseId(name), archived, os.path.join(directory, name)) for name in names if len(name) == len(_ID)
+        ]
+    return found
 
 
 def _sync(location: str, directories: Sequence[str]) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -104,13 +103,16 @@ def _take_back(
     """What went wrong with some of an app's: the others are recovered all the same."""
     troubles: dict[DatabaseId, ProvisionerError] = {}
     with app_locked(registry, app):
-        there = _of_app(registry, app)
+        there, silent = _of_app(registry, app)
         chosen = {each.id: each.owner for each in found if each.owner is not None}
-        decisions = chosen if named else present_owners(registry, app, there)
+        decisions = chosen if named else present_owners(registry, app, there, list(silent))
         unknown = {each.id for each in there}
+        failures = {instance.id: error for instance, error in silent.items()}
         for each in found:
             if not named and each.id not in unknown:
-                continue  # the registry has followed its branch in the meantime
+                if each.instance.id in failures:
+                    troubles[each.id] = failures[each.instance.id]
+                continue  # or the registry has followed its branch in the meantime
             try:
                 must_have_owner(decisions, each, app)
                 changes.take_back(registry, app, each, decisions, now_ms())
@@ -119,13 +121,16 @@ def _take_back(
     return troubles
 
 
-def _of_app(registry: Registry, app: App) -> list[Found]:
-    """All that say that they are of this app. An instance that does not answer contributes nothing."""
+def _of_app(registry: Registry, app: App) -> tuple[list[Found], Mapping[Instance, StorageFailed]]:
+    """All that say that they are of this app, and the instances that do not answer."""
     found = []
+    silent: dict[Instance, StorageFailed] = {}
     for instance in registry.instances():
-        with suppress(StorageFailed):
+        try:
             found += everything(registry, instance)
-    return [each for each in found if each.owner is not None and _is_of(registry, app, each.owner)]
+        except StorageFailed as error:
+            silent[instance] = error
+    return [each for each in found if each.owner is not None and _is_of(registry, app, each.owner)], silent
 
 
 def take_back_all(registry: Registry) -> Proposal:
@@ -166,7 +171,8 @@ def named_for(registry: Registry, found: Found, app: App, name: str) -> Found:
 def _is_withheld(registry: Registry, found: Found) -> bool:
     app = changes.app_of(registry, found)
     with app_locked(registry, app):
-        return isinstance(present_owners(registry, app, _of_app(registry, app)).get(found.id), Withheld)
+        there, silent = _of_app(registry, app)
+        return isinstance(present_owners(registry, app, there, list(silent)).get(found.id), Withheld)
 
 
 def app_id_of(registry: Registry, common_dir: bytes) -> AppId | None:
