@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from kv_files import put, rows
+from kv_files import opened, put, rows
 from kv_server import Served
 from support import database_of, events, git, ok, provisioner, shop
 from test_kv_deno import deno
@@ -137,6 +137,26 @@ def test_a_dump_is_one_moment_while_others_write(tmp_path: Path) -> None:
                 seen.append(encoded.decode(row[1], row[2]))
                 kv.atomic().set(("account", number), 5).set(("account", 99 - number), 15).set(("z", number), 1).commit()
         assert seen == [10] * 100
+
+
+def test_a_part_of_a_database_is_read_without_the_rest(tmp_path: Path) -> None:
+    from provisioner.kv.dump.full_scan import Batches
+    from provisioner.kv.stores.sqlite.store import SqliteStore
+
+    path = tmp_path / "kv.sqlite3"
+    ids = [key.encode(("id", number)) for number in range(3000)]
+    with open_kv(path), opened(path) as connection, connection:
+        statement = "insert into kv (k, v, v_encoding, version) values (?, x'00', 3, 1)"
+        connection.executemany(statement, ((each,) for each in ids))
+    with closing(SqliteStore(path)) as store, store.moment() as snapshot:
+        steps: list[None] = []
+        snapshot.connection.set_progress_handler(lambda: bool(steps.append(None)), 10)  # type: ignore[func-returns-value]
+        assert [row[0] for row in snapshot.rows(ids[2990], ids[2993])] == ids[2990:2993]
+        assert len(steps) < 30  # a step or more of SQLite's machine for each key that it passes
+        for each in (snapshot, Batches(store)):
+            assert [row[0] for row in each.rows(ids[2990])] == ids[2990:]
+            assert [row[0] for row in each.rows(end=ids[3])] == ids[:3]
+            assert len(list(each.rows())) == 3000
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:

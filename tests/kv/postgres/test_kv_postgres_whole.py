@@ -102,6 +102,11 @@ def test_rows_are_loaded_as_they_were(store: PostgresStore, tmp_path: object) ->
     assert names(store) == [A, B, C]
     with store.moment() as moment:
         loaded = list(moment.rows())
+        assert [list(moment.rows(B)), list(moment.rows(end=B)), list(moment.rows(B, C))] == [
+            loaded[1:],
+            loaded[:1],
+            loaded[1:2],
+        ]
     assert [row[3] for row in loaded[:2]] == [3, last + 50]
     assert loaded[1][4] == NOW
     assert last < loaded[2][3] <= last + 9  # type: ignore[operator]

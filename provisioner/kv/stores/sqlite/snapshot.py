@@ -18,11 +18,11 @@ from provisioner.kv.stores.sqlite.schema import PUT
 if TYPE_CHECKING:
     from provisioner.kv.stores.sqlite.pages import FilePages
 
-# What another program stored as text is read as its bytes; keys that are not bytes are invisible.
-_ALL: Final = "select k, cast(v as blob), cast(v_encoding as integer), version, expiration_ms from kv where k >= x''"
-_ROW: Final = f"{_ALL} and k = ?"
-_ROWS: Final = f"{_ALL} and k >= ? order by k"
-_ROWS_BETWEEN: Final = f"{_ALL} and k >= ? and k < ? order by k"
+# What another program stored as text is read as its bytes; keys that are not bytes are invisible: those are less than x''.
+_FROM: Final = "select k, cast(v as blob), cast(v_encoding as integer), version, expiration_ms from kv"
+_ROW: Final = f"{_FROM} where k = ?"
+_ROWS: Final = f"{_FROM} where k >= ? order by k"
+_ROWS_BETWEEN: Final = f"{_FROM} where k >= ? and k < ? order by k"
 _VERSION: Final = "select version from data_version where k = 0"
 _COUNT: Final = "select count(*) from kv"
 _LOOK_EVERY: Final = 20_000  # steps of SQLite's machine, a few milliseconds
