@@ -15,8 +15,11 @@ from preview_world import previews
 from support import git, ok, provisioner, repository, status, until
 from threaded_server import threaded
 
+from provisioner.cli.commands.app import domain as commands
 from provisioner.core.custom_domains import parse_domain
-from provisioner.core.errors import UsageError
+from provisioner.core.errors import NotResolved, UsageError
+from provisioner.hosting import custom_domains
+from provisioner.registry.store import Registry
 
 WWW = "www.shop.test"
 
@@ -157,6 +160,22 @@ def test_a_domain_is_claimed_once_in_the_home(repo: Path, tmp_path: Path) -> Non
     assert provisioner(repo, "app", "domain", "remove", WWW).returncode != 0  # there is no terminal to ask at
     ok(repo, "app", "domain", "remove", WWW, "--yes")
     assert domain(other, "add", WWW)["routed"] is False  # the word for one timeline is none for another
+
+
+def test_a_domain_that_was_removed_while_it_was_added_is_reported(
+    repo: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = custom_domains.add
+
+    def added_and_removed(registry: Registry, *words: object, **options: object) -> object:
+        found = add(registry, *words, **options)  # type: ignore[arg-type]
+        custom_domains.remove(registry, WWW)
+        return found
+
+    monkeypatch.setattr(custom_domains, "add", added_and_removed)
+    monkeypatch.chdir(repo)
+    with pytest.raises(NotResolved, match=f"domain {WWW} was removed"):
+        commands.add.main([WWW], standalone_mode=False)
 
 
 def test_the_hosts_of_previews_and_of_the_dashboard_are_no_custom_domains(repo: Path, home: Path) -> None:

@@ -233,6 +233,14 @@ def test_what_confines_commands_is_said_and_so_is_that_nothing_does(repo: Path) 
         if each["check"] == "app shop commands"
     ]
     assert (check["ok"], confining in check["message"]) == (True, True)
+    ok(repo, "app", "run", "--command", "true", "--memory", "256MB")
+    shown = provisioner(repo, "doctor").stdout
+    limited = (
+        "each of its apps is limited to 256 MB of memory and 1000 processes, checked every second; CPU is not limited"
+    )
+    assert f"app shop commands: {confining}; {limited}" in shown
+    assert "app shop limits" not in shown
+    ok(repo, "app", "run", "--no-command", "--yes")
     ok(repo, "app", "set", "--no-sandbox", "--pre-deploy", "echo done")
     commit(repo, "second")
     ok(repo, "reconcile")

@@ -291,7 +291,7 @@ def _commands(registry: Registry, app: App) -> Iterator[Finding]:
     runs = hosting.run_command(registry, app.id)
     if app.deploys or registry.scrubs(app.id) or runs is not None:
         well, text = described(app)
-        if runs is not None:
+        if runs is not None and well:
             most = f"{documents.size_text(runs.memory_bytes)} of memory and {MOST_PROCESSES} processes"
             text += f"; each of its apps is limited to {most}, checked every second; CPU is not limited"
         yield f"app {app.slug} commands", well, text
