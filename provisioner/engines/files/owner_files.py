@@ -105,8 +105,8 @@ def find(location: str, database_id: DatabaseId) -> StoredDatabase | None:
 
 
 def lost(location: str, database_ids: Iterable[DatabaseId]) -> set[DatabaseId]:
-    """Those that are in no stage, on a disk that is there: even an empty one has the stages. Raises StorageFailed."""
-    _there(location)
+    """Those that are in no stage, on a disk that is there. Raises StorageFailed."""
+    _listed(location)
     stages = (*(stage for stage, _ in _STAGES), "trash")
     return {
         each
@@ -126,12 +126,15 @@ def stored(location: str, known: Callable[[], Collection[str]]) -> list[StoredDa
 
     Raises StorageFailed, OSError.
     """
-    there = _there(location)
+    listed = _listed(location)
     ids = set(known())  # asked last: a row is written before its directory is made
     found = []
-    for database_id, archived, directory in there:
-        if database_id not in ids:
-            item = _stored(database_id, archived, directory)
+    for stage, archived in _STAGES:
+        for name in listed[stage]:
+            if len(name) != len(_ID) or name in ids:
+                continue
+            directory = os.path.join(location, stage, name)
+            item = _stored(DatabaseId(name), archived, directory)
             if item.owner is not None or not is_empty(directory):
                 found.append(item)
     return found
@@ -201,21 +204,14 @@ def _unlink(location: str, owner: Owner) -> None:
             os.unlink(path)
 
 
-def _there(location: str) -> list[tuple[DatabaseId, bool, str]]:
-    """What a disk has that is there: even an empty one has the stages. Raises StorageFailed."""
-    found = []
-    for stage, archived in _STAGES:
-        directory = os.path.join(location, stage)
-        try:
-            names = os.listdir(directory)
-        except OSError as error:
-            raise StorageFailed(
-                f"the databases of {location} are missing: {reason(error)}", "Mount its disk, or put the directory back"
-            ) from error
-        found += [
-            (DatabaseId(name), archived, os.path.join(directory, name)) for name in names if len(name) == len(_ID)
-        ]
-    return found
+def _listed(location: str) -> dict[str, list[str]]:
+    """What is in the stages of a disk that is there: even an empty one has them. Raises StorageFailed."""
+    try:
+        return {stage: os.listdir(os.path.join(location, stage)) for stage, _ in _STAGES}
+    except OSError as error:
+        raise StorageFailed(
+            f"the databases of {location} are missing: {reason(error)}", "Mount its disk, or put the directory back"
+        ) from error
 
 
 def _sync(location: str, directories: Sequence[str]) -> None:
