@@ -28,6 +28,12 @@ from provisioner.registry.store import Registry
 Decisions = Mapping[DatabaseId, Owner | Withheld]
 
 
+class Undecided(Withheld):
+    """Why no timeline gets a database before other instances answer."""
+
+    __slots__ = ()
+
+
 def present_owners(registry: Registry, app: App, found: Sequence[Found], silent: Sequence[Instance]) -> Decisions:
     """For each database its present owner, or why no timeline gets it. `found` are all of the app's that the registry doesn't
     have as they are, except on `silent` instances, which do not answer: their owner records could show a conflict. The caller
@@ -53,10 +59,15 @@ def present_owners(registry: Registry, app: App, found: Sequence[Found], silent:
         replaced = set(moved.values()) - moved.keys()
         for branch, claim in claims.items():
             target = moved.get(branch, branch)
-            why = claim.conflict or seen.unowned.get(branch, "") or _restless(registry, app, target) or _unread(silent)
+            why = claim.conflict or seen.unowned.get(branch, "") or _restless(registry, app, target)
             for each in claim.found:
                 orphaned = branch in replaced or (target != branch and each not in claim.first)
-                decided[each.id] = _withheld(each, why) if why else _of(each, target, orphaned=orphaned)
+                if why:
+                    decided[each.id] = _withheld(each, why)
+                elif silent:
+                    decided[each.id] = Undecided(_withheld(each, _unread(silent)))
+                else:
+                    decided[each.id] = _of(each, target, orphaned=orphaned)
     return decided | _rivals(found, decided)
 
 
@@ -101,8 +112,6 @@ def _restless(registry: Registry, app: App, branch: bytes) -> str:
 
 
 def _unread(silent: Sequence[Instance]) -> str:
-    if not silent:
-        return ""
     names = ", ".join(each.slug for each in silent)
     return f"{names} {verb(len(silent), 'does', 'do')} not answer, and a database there may claim the same branch"
 
@@ -140,6 +149,8 @@ def must_have_owner(decisions: Decisions, found: Found, app: App) -> Owner:
     owner = decisions.get(found.id)
     if isinstance(owner, Owner):
         return owner
+    if isinstance(owner, Undecided):
+        raise ProvisionerError(str(owner), "Start it, or mount its disk, then run the command again")
     raise ProvisionerError(
         str(owner or f"the owner of database {found.id} is unknown"),
         f"Choose its branch: provisioner database recover {found.id} --app {app.slug} --to BRANCH",

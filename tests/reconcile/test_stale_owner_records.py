@@ -134,10 +134,12 @@ def test_a_record_is_withheld_while_an_instance_does_not_answer_whose_records_co
         found = with_id(registry, one)
         assert found is not None
         (tmp_path / "other").rename(tmp_path / "away")
-        with pytest.raises(
-            ProvisionerError, match="other does not answer, and a database there may claim the same branch"
-        ):
+        why = "other does not answer, and a database there may claim the same branch. Start it, or mount its disk"
+        with pytest.raises(ProvisionerError, match=why):
             list(take_back(registry, [found]).do(NULL_REPORTER))
+        refused = provisioner(repo, "database", "recover", "--all")
+        missing = f"the databases of {tmp_path / 'other'} are missing: "
+        assert (refused.returncode, missing in refused.stderr) == (1, True), refused
         assert _held(repo) == {}
         (tmp_path / "away").rename(tmp_path / "other")
         list(take_back(registry, [found]).do(NULL_REPORTER))
