@@ -32,7 +32,7 @@ def read(home: str, command: click.Command) -> dict[str, Any]:
         if key not in KNOWN:
             near = nearest(key, set(KNOWN))
             raise UsageError(f"{path} has an unknown option {key!r}", "See: provisioner up --help", candidates=near)
-        if key == COLOR:  # it is no default of --color, which goes before NO_COLOR
+        if key == COLOR:  # it must not become --color, which takes precedence over NO_COLOR
             _must_be_a_color(path, value)
             continue
         name = key.replace("-", "_")
