@@ -47,17 +47,23 @@ def site_of(registry: Registry, host: str, router: RouterAddress) -> HostedSite 
         return None if router.reserved(host) else _by_custom_domain(registry, host)
     label, _, slug = host.removesuffix(f".{router.domain}").rpartition(".")
     app = registry.app_called(slug)
-    command = hosting.run_command(registry, app.id) if app is not None else None
+    command = _run_command(registry, app)
     if app is None or command is None or "." in label:
         return None
     return _by_label(registry, app, command, label) or _by_revision(registry, app, command, label)
+
+
+def _run_command(registry: Registry, app: App | None) -> RunCommand | None:
+    """None if the app is not run here. The repository of one that is detached is another home's."""
+    return hosting.run_command(registry, app.id) if app is not None and app.detached_from is None else None
 
 
 def _by_custom_domain(registry: Registry, host: str) -> HostedSite | None:
     claim = hosting.custom_domain(registry, host)
     if claim is None or not claim.routed:
         return None
-    app, command = registry.app(claim.app_id), hosting.run_command(registry, claim.app_id)
+    app = registry.app(claim.app_id)
+    command = _run_command(registry, app)
     timeline = queries.timeline_by_id(registry, claim.timeline_id)
     if app is None or command is None or timeline is None or timeline.gone_at is not None:
         return None

@@ -52,7 +52,7 @@ class RouterProcess:
     """For one thread."""
 
     def __init__(self, home: Home, options: RouterOptions) -> None:
-        self.directory = os.path.join(home.path, "router")
+        self.directory = directory_of(home)
         self._options = options
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -229,7 +229,12 @@ class RouterProcess:
 
 def remembered(home: Home) -> list[str]:
     """Directories that say where apps run and who has signed in, which is true of one home and not of its copy."""
-    return [os.path.join(home.path, "router", name) for name in (OPEN, CLOSED, SESSIONS, "links", "bypass")]
+    return [os.path.join(directory_of(home), name) for name in (OPEN, CLOSED, SESSIONS, "links", "bypass")]
+
+
+def directory_of(home: Home) -> str:
+    """The files of a home's router: besides those, its certificates and the keys of its accounts at certificate authorities."""
+    return os.path.join(home.path, "router")
 
 
 def _certificates(options: RouterOptions) -> bytes:

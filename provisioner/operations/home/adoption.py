@@ -19,10 +19,12 @@ from provisioner.engines.protocol.move import end_of
 from provisioner.environment import env_files
 from provisioner.git import hooks
 from provisioner.git.worktree import find_checkout
-from provisioner.hosting.router.process import remembered
+from provisioner.hosting.deployments.hosted_timeline import log_directory
+from provisioner.hosting.router.process import directory_of, remembered
 from provisioner.operations.home import credentials
 from provisioner.operations.proposal import Warned
 from provisioner.reconcile.apply.ownership import settle_everywhere
+from provisioner.registry import hosting
 from provisioner.registry.home.copied import all_instances, inside, separate
 from provisioner.registry.snapshots import snapshots
 from provisioner.registry.store import Registry
@@ -70,8 +72,11 @@ def copied(home: Home) -> Iterator[str]:
                 return
             home_id = str(uuid.uuid4())
             _forget_processes(home)
+            for directory in (directory_of(home), log_directory(home)):
+                shutil.rmtree(directory, ignore_errors=True)
             env_files.forget_all(home)
             _let_go(registry)
+            domains = [each.name for each in hosting.all_domains(registry) if each.ended_at is None]
             left = separate(registry, home_id, now_ms())
             secret_key.rotate(home)
             for instance in all_instances(registry):
@@ -89,6 +94,7 @@ def copied(home: Home) -> Iterator[str]:
                     f"{counted(each.databases, 'database')} of {each.instance} {verb(each.databases, 'stays', 'stay')}"
                 )
                 yield f"{many} with the original, in {each.location}"
+            yield from (f"The custom domain {name} stays with the original" for name in domains)
             yield from (f"App {app.slug} has no repository here. {_attach(app)}" for app in registry.apps())
         yield f"Adopted {home.path} as a copy. Tokens and passwords of the original do not open it"
 

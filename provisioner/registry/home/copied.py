@@ -1,7 +1,8 @@
 """The registry of a home that is a copy of another one: what it must not have in common with the original.
 
 Databases that are stored outside of the home (on a PostgreSQL server, in a directory elsewhere) are the original's. The copy
-forgets them, and the instances that have nothing else: whatever it did with them, it would do to the original.
+forgets them, and the instances that have nothing else: whatever it did with them, it would do to the original. The same goes for
+deployments, whose ids are the names of processes and directories of this machine, and for custom domains.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+from provisioner.core.hosting import AppState
 from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import Database, Instance, InstanceMove, Status, detached
 from provisioner.registry.moves import drop_left, keep_end, set_moved, set_switching
@@ -48,6 +50,8 @@ def separate(registry: Registry, home_id: str, now: int) -> list[LeftBehind]:
             registry.write("update app set git_dir = ? where id = ?", detached(app.git_dir), app.id)
         for table in ("hook_due", "operator_hook"):  # they start and end what runs on the original's databases
             registry.write(f"delete from {table}")
+        _forget_deployments(registry)
+        registry.write("delete from custom_domain")
         registry.write("update token set revoked_at = ? where revoked_at is null", now)
         registry.write(
             "update run set state = 'cut off', detail = ?, ended_at = ? where state = 'running'",
@@ -58,6 +62,16 @@ def separate(registry: Registry, home_id: str, now: int) -> list[LeftBehind]:
                 now, "home.left-behind", registry.who, detail=f"{each.databases} of {each.instance} in {each.location}"
             )
     return left
+
+
+def _forget_deployments(registry: Registry) -> None:
+    """Their processes, and files that another account owns, are found by the ids of deployments, and are the original's."""
+    for table in ("deployment_step", "deployment"):
+        registry.write(f"delete from {table}")
+    registry.write(
+        "update hosted_app set active = '', error = '', state = iif(state = ?1, ?1, ?2)",
+        *(AppState.STOPPED, AppState.SLEEPING),
+    )
 
 
 def _give_new_ids(registry: Registry) -> None:
