@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import NotResolved, ProvisionerError
-from provisioner.core.hosting import AppState, Deployment, DeploymentState, HostedApp
+from provisioner.core.hosting import AppState, Deployment, DeploymentState, HostedApp, RunCommand
 from provisioner.core.model import App, Timeline
 from provisioner.core.naming import SHORT_REVISION, shown
 from provisioner.git.refs import commit_of
@@ -129,25 +129,36 @@ def deployment_documents(registry: Registry, timeline: Timeline) -> list[Documen
 
 def _changed(registry: Registry, app: App, timeline: Timeline, action: str, change: Change) -> Proposal:
     """Change the record of a timeline's app, and have the daemon act on it. Raises NotResolved."""
-    command = hosting.run_command(registry, app.id)
-    if command is None:
-        raise NotResolved(
-            f"app {app.slug} has no command to run", f"Set one: provisioner app run {app.slug} --command CMD"
-        )
-    if timeline.gone_at is not None:
-        raise NotResolved(f"the branch of {shown(timeline.name)} is gone, and its app with it", "Push the branch again")
-    if timeline.preview:
-        raise NotResolved(f"{shown(timeline.name)} is a preview, which has databases but no app", "Choose a branch")
+    _has_app(registry, app, timeline)
 
     def do(_: ProgressReporter) -> Iterator[str]:
         with app_locked(registry, app), registry.change():
-            changed, said = change(app_of(registry, HostedTimeline(app, timeline, command)))
+            changed, said = change(app_of(registry, _has_app(registry, app, registry.timeline(timeline.id))))
             hosting.save_hosted(registry, changed)
             registry.audit(now_ms(), action, timeline)
         inbox.leave(registry.home.inbox, app.id)
         yield f"{said}: {url(registry, app, timeline)}"
 
     return Proposal(do)
+
+
+def _has_app(registry: Registry, app: App, timeline: Timeline) -> HostedTimeline:
+    """Raises NotResolved if no app is run for the timeline."""
+    command = _run_command(registry, app)
+    if timeline.gone_at is not None:
+        raise NotResolved(f"the branch of {shown(timeline.name)} is gone, and its app with it", "Push the branch again")
+    if timeline.preview:
+        raise NotResolved(f"{shown(timeline.name)} is a preview, which has databases but no app", "Choose a branch")
+    return HostedTimeline(app, timeline, command)
+
+
+def _run_command(registry: Registry, app: App) -> RunCommand:
+    command = hosting.run_command(registry, app.id)
+    if command is None:
+        raise NotResolved(
+            f"app {app.slug} has no command to run", f"Set one: provisioner app run {app.slug} --command CMD"
+        )
+    return command
 
 
 def _kept_at(

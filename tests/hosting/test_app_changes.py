@@ -1,0 +1,49 @@
+"""Changes of an app that meet: a person's, those of the manager, crashes, and failures of the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from apps_by_hand import AppsByHand, apps_by_hand
+from support import ok
+
+from provisioner.core.errors import NotResolved
+from provisioner.core.hosting import Deployment, DeploymentState
+from provisioner.hosting.deployments.records import advance, begin
+from provisioner.operations.hosting import timeline_app
+
+
+@pytest.fixture
+def apps(tmp_path: Path, home: Path) -> Iterator[AppsByHand]:
+    with apps_by_hand(tmp_path, home) as found:
+        yield found
+
+
+def _healthy(apps: AppsByHand, text: str) -> Deployment:
+    """A deployment that was healthy, as it is recorded, of a new revision."""
+    return advance(apps.registry, begin(apps.registry, apps.hosted, apps.push(text), "push"), DeploymentState.READY)
+
+
+def _roll_back(apps: AppsByHand, commit: str | None = None) -> list[str]:
+    return apps.do(timeline_app.roll_back(apps.registry, apps.app, apps.timeline, commit))
+
+
+def _is_server(pid: int) -> bool:
+    return b"server.py" in _words(pid)
+
+
+def _words(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended
+        return b""
+
+
+def test_a_change_that_waited_for_an_answer_is_checked_again(apps: AppsByHand) -> None:
+    apps.push("one")
+    proposal = timeline_app.stop(apps.registry, apps.app, apps.timeline)
+    ok(apps.repo, "app", "run", "--no-command", "--yes")
+    with pytest.raises(NotResolved, match="no command to run"):
+        apps.do(proposal)
