@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,8 @@ from apps_by_hand import AppsByHand, apps_by_hand
 from support import ok
 
 from provisioner.core.errors import NotResolved
-from provisioner.core.hosting import Deployment, DeploymentState
-from provisioner.hosting.deployments.records import advance, begin
+from provisioner.core.hosting import AppState, Deployment, DeploymentState
+from provisioner.hosting.deployments.records import advance, begin, set_state
 from provisioner.operations.hosting import timeline_app
 
 
@@ -39,6 +39,25 @@ def _words(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:  # it has ended
         return b""
+
+
+def test_a_stopped_app_is_started_by_start_and_redeploy_alone(apps: AppsByHand) -> None:
+    one, two = (_healthy(apps, text) for text in ("one", "two"))
+    set_state(apps.registry, apps.hosted, AppState.RUNNING, active=two.id)
+    registry, app, timeline = apps.registry, apps.app, apps.timeline
+    apps.do(timeline_app.stop(registry, app, timeline))
+    changes: list[tuple[Callable[[], object], str]] = [
+        (lambda: _roll_back(apps), one.revision),
+        (lambda: apps.do(timeline_app.unlock(registry, app, timeline)), ""),
+        (lambda: apps.do(timeline_app.lock(registry, app, timeline, None)), two.revision),
+    ]
+    for change, locked in changes:
+        change()
+        assert (apps.state.state, apps.state.locked) == (AppState.STOPPED, locked)
+    for propose in (timeline_app.start, timeline_app.redeploy):
+        apps.do(timeline_app.stop(registry, app, timeline))
+        apps.do(propose(registry, app, timeline))
+        assert apps.state.state is AppState.STARTING
 
 
 def test_a_change_that_waited_for_an_answer_is_checked_again(apps: AppsByHand) -> None:

@@ -74,8 +74,7 @@ def unlock(registry: Registry, app: App, timeline: Timeline) -> Proposal:
     def change(state: HostedApp) -> tuple[HostedApp, str]:
         if not state.locked:
             raise ProvisionerError(f"the app of {shown(timeline.name)} is not locked to a revision")
-        changed = replace(state, locked="", state=AppState.STARTING)
-        return changed, f"The app of {shown(timeline.name)} follows its branch again"
+        return _served(state, ""), f"The app of {shown(timeline.name)} follows its branch again"
 
     return _changed(registry, app, timeline, "app.unlock", change)
 
@@ -161,6 +160,11 @@ def _run_command(registry: Registry, app: App) -> RunCommand:
     return command
 
 
+def _served(state: HostedApp, locked: str) -> HostedApp:
+    """It is to serve the revision `locked`, or with the empty one its branch. A stopped app stays stopped."""
+    return replace(state, locked=locked, state=state.state if state.state is AppState.STOPPED else AppState.STARTING)
+
+
 def _kept_at(
     registry: Registry,
     app: App,
@@ -175,8 +179,7 @@ def _kept_at(
 
     def change(state: HostedApp) -> tuple[HostedApp, str]:
         revision = meant or usual(registry, state, timeline)
-        changed = replace(state, locked=revision, state=AppState.STARTING)
-        return changed, said(revision[:SHORT_REVISION])
+        return _served(state, revision), said(revision[:SHORT_REVISION])
 
     return _changed(registry, app, timeline, action, change)
 
