@@ -41,6 +41,24 @@ def _words(pid: int) -> bytes:
         return b""
 
 
+def test_each_rollback_goes_further_back(apps: AppsByHand) -> None:
+    one, two, three = (_healthy(apps, text) for text in ("one", "two", "three"))
+    set_state(apps.registry, apps.hosted, AppState.RUNNING, active=three.id)
+    _roll_back(apps)
+    assert apps.state.locked == two.revision
+    set_state(apps.registry, apps.hosted, AppState.RUNNING, active=two.id)
+    _roll_back(apps)
+    assert apps.state.locked == one.revision
+    rebuilt = begin(apps.registry, apps.hosted, two.revision, "asked")
+    advance(apps.registry, rebuilt, DeploymentState.READY)
+    set_state(apps.registry, apps.hosted, AppState.RUNNING, active=rebuilt.id)
+    _roll_back(apps)
+    assert apps.state.locked == one.revision
+    set_state(apps.registry, apps.hosted, AppState.RUNNING, active=one.id)
+    with pytest.raises(NotResolved):
+        _roll_back(apps)
+
+
 def test_a_stopped_app_is_started_by_start_and_redeploy_alone(apps: AppsByHand) -> None:
     one, two = (_healthy(apps, text) for text in ("one", "two"))
     set_state(apps.registry, apps.hosted, AppState.RUNNING, active=two.id)

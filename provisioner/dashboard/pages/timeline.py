@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from provisioner.core.durations import written
 from provisioner.core.errors import ProvisionerError
-from provisioner.core.hosting import Deployment, DeploymentState
 from provisioner.core.model import App, Database, Status, Timeline
 from provisioner.dashboard.pages.hosting import push_stages
 from provisioner.dashboard.pages.hosting.app_summaries import AppSummaries, AppSummary
@@ -17,6 +16,7 @@ from provisioner.dashboard.pages.hosting.push_stages import Stage, StageState
 from provisioner.dashboard.pages.suggest import names, timeline_of
 from provisioner.dashboard.web.context import PageContext
 from provisioner.dashboard.web.forms import Filled, form_of
+from provisioner.hosting.deployments.history import healthy_before
 from provisioner.hosting.log_reading import APP, BUILD
 from provisioner.operations import documents
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY
@@ -120,18 +120,8 @@ def _hosted(
         stages=stages,
         failure=mask(visit.registry, app).text(summary.failure),
         tail=tail(visit, failed, timeline.revision) if summary.failure and failed else [],
-        rolls_back=any(_healthy_before(each, summary) for each in past),
+        rolls_back=healthy_before(past, summary.known.active) is not None,
         runs=apps_run(visit.registry.home),
-    )
-
-
-def _healthy_before(deployment: Deployment, summary: AppSummary) -> bool:
-    serving = summary.active.revision if summary.active is not None else summary.hosted.timeline.revision
-    return bool(
-        summary.known.active
-        and deployment.state is DeploymentState.READY
-        and deployment.id != summary.known.active
-        and deployment.revision != serving
     )
 
 

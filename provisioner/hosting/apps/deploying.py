@@ -13,6 +13,7 @@ from provisioner.hosting.apps.waiting import keep_waiting
 from provisioner.hosting.deployments.building import Superseded, build
 from provisioner.hosting.deployments.cleaning import has_files
 from provisioner.hosting.deployments.due import Wanted, is_connected, pre_deploy_failure
+from provisioner.hosting.deployments.history import ASKED, PUSH
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.records import advance, begin, have_hooks_run, set_state
 from provisioner.registry.store import Registry
@@ -87,9 +88,9 @@ class DeploymentController:
             return  # the look after its databases are connected begins it
         info = commit_info(hosted.app.git_dir, found.revision)
         if info is not None and info.skips_deployment and not found.asked:
-            begin(registry, hosted, found.revision, "push", DeploymentState.SKIPPED)
+            begin(registry, hosted, found.revision, PUSH, DeploymentState.SKIPPED)
             return
-        deployment = begin(registry, hosted, found.revision, "asked" if found.asked else "push")
+        deployment = begin(registry, hosted, found.revision, ASKED if found.asked else PUSH)
         active = found.state.active in item.running
         set_state(registry, hosted, AppState.RUNNING if active else AppState.BUILDING)
         failpoints.point("hosting.intended")

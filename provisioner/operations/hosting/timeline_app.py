@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import NotResolved, ProvisionerError
-from provisioner.core.hosting import AppState, Deployment, DeploymentState, HostedApp, RunCommand
+from provisioner.core.hosting import AppState, DeploymentState, HostedApp, RunCommand
 from provisioner.core.model import App, Timeline
 from provisioner.core.naming import SHORT_REVISION, shown
 from provisioner.git.refs import commit_of
+from provisioner.hosting.deployments.history import healthy_before
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.records import app_of
 from provisioner.operations.proposal import ProgressReporter, Proposal
@@ -194,13 +195,10 @@ def _active(registry: Registry, state: HostedApp, timeline: Timeline) -> str:
 
 
 def _before(registry: Registry, state: HostedApp, timeline: Timeline) -> str:
-    def healthy(each: Deployment) -> bool:
-        return each.state is DeploymentState.READY
-
     now = _active(registry, state, timeline)
-    for each in hosting.deployments(registry, timeline.id):
-        if healthy(each) and each.revision != now and each.id != state.active:
-            return each.revision
+    found = healthy_before(hosting.deployments(registry, timeline.id), state.active)
+    if found is not None:
+        return found.revision
     raise NotResolved(
         f"no revision of {shown(timeline.name)} before {now[:SHORT_REVISION]} was healthy",
         "Choose a commit: provisioner app rollback COMMIT",
