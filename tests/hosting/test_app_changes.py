@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from apps_by_hand import AppsByHand, apps_by_hand
+from apps_by_hand import AppsByHand, apps_by_hand, kill
 from support import ok
 
 from provisioner.core.errors import NotResolved
@@ -28,6 +29,24 @@ def _healthy(apps: AppsByHand, text: str) -> Deployment:
 
 def _roll_back(apps: AppsByHand, commit: str | None = None) -> list[str]:
     return apps.do(timeline_app.roll_back(apps.registry, apps.app, apps.timeline, commit))
+
+
+def test_a_rollback_does_not_wait_for_the_revision_that_crashes(apps: AppsByHand) -> None:
+    apps.push("one")
+    first = apps.deploy()
+    apps.push("two")
+    second = apps.deploy()
+    assert apps.checkout(first).exists()
+    (apps.checkout(second) / "broken").write_text("")
+    kill(apps, second)
+    apps.take_all(lambda: "it ended with exit code 3" in apps.state.error and not apps.busy)
+    apps.item.restart_at = math.inf  # as after many crashes
+    apps.look()
+    assert not apps.busy
+    _roll_back(apps)
+    apps.look()
+    apps.take_all(lambda: apps.running == [first.id] and not apps.busy)
+    assert (apps.state.active, apps.state.state) == (first.id, AppState.RUNNING)
 
 
 def _is_server(pid: int) -> bool:

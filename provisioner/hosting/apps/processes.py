@@ -24,7 +24,8 @@ class TimelineApp:
 
     ``ending`` processes were asked to end and have not yet.
     ``domains`` are the custom domains that have a route to it.
-    ``last_used`` is when it last had a connection; ``restart_at`` when it is restarted after it ended unexpectedly.
+    ``last_used`` is when it last had a connection.
+    ``restart_at`` is when the deployment ``crashed``, the last that ended unexpectedly, is restarted.
     ``crowded_since`` is since when there is no room for another process.
     """
 
@@ -37,6 +38,7 @@ class TimelineApp:
     started: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE))
     restart_at: float | None = None
+    crashed: str = ""
     crowded_since: float | None = None
     ending: int = 0
 
@@ -54,12 +56,16 @@ class TimelineApp:
         for deployment_id in list(self.waiting):
             self.answer(deployment_id, woken)
 
-    def ended(self) -> None:
-        """A process of it ended unexpectedly: the next one is started after a pause."""
+    def ended(self, deployment_id: str) -> None:
+        """A process of this deployment ended unexpectedly: its next one is started after a pause."""
         now = time.monotonic()
-        if now - self.started > STABLE_SECONDS:
+        if now - self.started > STABLE_SECONDS or deployment_id != self.crashed:
             self.backoff.reset()
-        self.restart_at = now + self.backoff.next()
+        self.crashed, self.restart_at = deployment_id, now + self.backoff.next()
+
+    def pauses(self, deployment_id: str) -> bool:
+        """Has this deployment only just ended unexpectedly, so that it is not started now?"""
+        return self.crashed == deployment_id and self.restart_at is not None and time.monotonic() < self.restart_at
 
 
 class TimelineApps:

@@ -18,6 +18,7 @@ from provisioner.hosting.apps.processes import TimelineApp
 from provisioner.hosting.apps.uses import AppUses, is_idle
 from provisioner.hosting.apps.waiting import keep_waiting
 from provisioner.hosting.deployments.cleaning import clean
+from provisioner.hosting.deployments.due import wanted_of
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_log, reach
 from provisioner.hosting.deployments.records import StepFailed, advance, have_hooks_run, record_event, set_state, step
 from provisioner.hosting.deployments.sockets import connections
@@ -51,8 +52,7 @@ class Serving:
             item.wait_for(deployment.id)
         if deployment.id in item.tasks:
             return
-        ready = deployment.state is DeploymentState.READY
-        if ready and not item.running and item.restart_at is not None and time.monotonic() < item.restart_at:
+        if item.pauses(deployment.id):
             if not serves:
                 item.answer(deployment.id, AppsBusy(RETRY_SECONDS))
             return  # the tick starts it
@@ -99,14 +99,15 @@ class Serving:
         elif running is None:
             ready = task.deployment.state is DeploymentState.READY
             if ready:  # one that was never healthy is not restarted automatically, and the next one does not wait
-                item.ended()
+                item.ended(task.deployment.id)
             state = DeploymentState.READY if ready else DeploymentState.FAILED
             with registry.change():  # both changes are visible together
                 self.fail(registry, item, advance(registry, task.deployment, state, f"start failed: {ended.failure}"))
         else:
             item.running[task.deployment.id] = running
             item.started = item.last_used[task.deployment.id] = time.monotonic()
-            item.restart_at = None
+            if item.crashed == task.deployment.id or task.serves:
+                item.restart_at = None
             with registry.change():
                 port = replace(task.deployment, port=running.port)
                 deployment = advance(registry, port, DeploymentState.READY)
@@ -198,17 +199,20 @@ class Serving:
             else:
                 self._put_to_sleep(registry, item, running)
         for item in self._context.apps:
-            if item.restart_at is not None and item.restart_at <= now and not item.running and not item.tasks:
+            if item.restart_at is not None and item.restart_at <= now and not item.tasks:
                 item.restart_at = None
-                state = hosting.hosted(registry, item.hosted.timeline.id)
-                active = hosting.deployment(registry, state.active) if state is not None and state.active else None
-                if (
-                    active is not None
-                    and active.state is DeploymentState.READY
-                    and state is not None
-                    and state.state is not AppState.STOPPED
-                ):
-                    self.begin(registry, item, active, serves=True)
+                self._restart(registry, item)
+
+    def _restart(self, registry: Registry, item: TimelineApp) -> None:
+        """Start the deployment again that has crashed, if the timeline's requests are to go to it."""
+        found = wanted_of(registry, item.hosted)
+        crashed = hosting.deployment(registry, item.crashed)
+        if crashed is None or crashed.id in item.running or found.state.state is AppState.STOPPED:
+            return
+        is_wanted = found.latest is not None and found.latest.id == crashed.id
+        is_active = found.state.active == crashed.id and not item.running
+        if crashed.state is DeploymentState.READY and (is_wanted or is_active):
+            self.begin(registry, item, crashed, serves=True)
 
     def _compare(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
         """Start an app again whose variables have changed: its credentials, where its data is, or what a person set."""
@@ -237,11 +241,12 @@ class Serving:
             return
         del item.running[running.deployment_id]
         self.unroute(running)
-        item.ended()
+        item.ended(running.deployment_id)
         self._context.log(
             "warning", f"app ended: {why}", app=item.hosted.app.slug, timeline=os.fsdecode(item.hosted.timeline.name)
         )
-        if not item.running:
+        state = hosting.hosted(registry, item.hosted.timeline.id)
+        if not item.running and state is not None and state.active == running.deployment_id:
             set_state(registry, item.hosted, AppState.STARTING, error=why)
 
     def _put_to_sleep(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:

@@ -73,7 +73,7 @@ class Waking:
             message.woken.set_result(AppRunning(running.port))
             return
         item.waiting.setdefault(deployment.id, []).append(message.woken)
-        if item.restart_at is not None and time.monotonic() < item.restart_at and deployment.error:
+        if item.pauses(deployment.id) and deployment.error:
             item.answer(deployment.id, self._serving.failed(deployment))
             return
         self._serving.begin(registry, item, deployment, serves=serves)
