@@ -12,8 +12,10 @@ from support import ok
 
 from provisioner.core.errors import NotResolved
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
+from provisioner.hosting.deployments.due import wanted_of
 from provisioner.hosting.deployments.records import advance, begin, set_state
 from provisioner.operations.hosting import timeline_app
+from provisioner.registry import hosting
 
 
 @pytest.fixture
@@ -47,6 +49,23 @@ def test_a_rollback_does_not_wait_for_the_revision_that_crashes(apps: AppsByHand
     apps.look()
     apps.take_all(lambda: apps.running == [first.id] and not apps.busy)
     assert (apps.state.active, apps.state.state) == (first.id, AppState.RUNNING)
+
+
+def test_a_redeploy_that_fails_leaves_what_ran_to_fall_back_on(apps: AppsByHand) -> None:
+    apps.push("one")
+    first = apps.deploy()
+    ok(apps.repo, "var", "set", "BROKEN=1")
+    apps.do(timeline_app.redeploy(apps.registry, apps.app, apps.timeline))
+    assert wanted_of(apps.registry, apps.hosted).to_deploy
+    apps.look()
+    apps.take_all(lambda: apps.deployments[0].state is DeploymentState.FAILED and not apps.busy)
+    known = hosting.deployment(apps.registry, first.id)
+    assert known is not None
+    assert known.state is DeploymentState.READY
+    if apps.running:
+        kill(apps, first)
+    apps.take_all(lambda: apps.running == [first.id] and not apps.busy)
+    assert apps.state.active == first.id
 
 
 def _is_server(pid: int) -> bool:

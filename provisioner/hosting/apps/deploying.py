@@ -16,6 +16,7 @@ from provisioner.hosting.deployments.due import Wanted, is_connected, pre_deploy
 from provisioner.hosting.deployments.history import ASKED, PUSH
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.records import advance, begin, have_hooks_run, set_state
+from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 from provisioner.system import failpoints
 
@@ -31,7 +32,7 @@ class DeploymentController:
         item = self._context.apps.of(found.hosted)
         for task in item.tasks.values():
             if task.serves:
-                if task.deployment.revision != found.revision:
+                if task.deployment.revision != found.revision and not _is_fallback(found, task.deployment):
                     task.stop.set()  # what comes instead begins when it has ended
                 return
         latest = found.latest
@@ -48,8 +49,18 @@ class DeploymentController:
             case DeploymentState.READY:
                 if found.asked or found.state.active != latest.id or found.hosted.timeline.production:
                     self._serving.begin(registry, item, latest, serves=True)
+            case _ if (before := self._to_fall_back_on(registry, item, found)) is not None:
+                self._serving.begin(registry, item, before, serves=True)
             case _:
                 item.answer_all(self._serving.failed(latest))
+
+    def _to_fall_back_on(self, registry: Registry, item: TimelineApp, found: Wanted) -> Deployment | None:
+        """What production served before, if what it is to serve has failed: it does not wait for a request."""
+        if not found.hosted.timeline.production or item.running or not found.state.active:
+            return None
+        active = hosting.deployment(registry, found.state.active)
+        usable = active is not None and active.state is DeploymentState.READY
+        return active if active is not None and usable and has_files(registry, found.hosted, active) else None
 
     def _is_lost(self, registry: Registry, hosted: HostedTimeline, deployment: Deployment) -> bool:
         """Is a deployment at work that no thread works on, or ready without its files? It is recorded as cut off then."""
@@ -125,3 +136,9 @@ class DeploymentController:
                 self._serving.begin(registry, item, deployment, serves=True)
             case failure:
                 self._serving.fail(registry, item, advance(registry, deployment, DeploymentState.FAILED, failure))
+
+
+def _is_fallback(found: Wanted, deployment: Deployment) -> bool:
+    """Is it what served before, and what is wanted has failed? Then it is started, and not given up for that."""
+    failed = found.latest is not None and found.latest.state in (DeploymentState.FAILED, DeploymentState.SKIPPED)
+    return failed and found.state.active == deployment.id

@@ -11,9 +11,10 @@ from provisioner.core.hosting import AppState, DeploymentState, HostedApp, RunCo
 from provisioner.core.model import App, Timeline
 from provisioner.core.naming import SHORT_REVISION, shown
 from provisioner.git.refs import commit_of
-from provisioner.hosting.deployments.history import healthy_before
+from provisioner.hosting.deployments.due import wanted_of
+from provisioner.hosting.deployments.history import ASKED, healthy_before
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
-from provisioner.hosting.deployments.records import app_of
+from provisioner.hosting.deployments.records import advance, app_of, begin
 from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.registry import hosting
@@ -53,11 +54,11 @@ def redeploy(registry: Registry, app: App, timeline: Timeline) -> Proposal:
     """Build the revision again and start it. Raises NotResolved."""
 
     def change(state: HostedApp) -> tuple[HostedApp, str]:
-        wanted = state.locked or registry.timeline(timeline.id).revision
-        for each in hosting.deployments(registry, timeline.id):
-            if each.revision == wanted and each.state in (DeploymentState.READY, DeploymentState.FAILED):
-                again = replace(each, state=DeploymentState.CUT_OFF, error="it was redeployed")
-                hosting.save_deployment(registry, again)
+        hosted = HostedTimeline(app, registry.timeline(timeline.id), _run_command(registry, app))
+        found = wanted_of(registry, hosted)
+        if found.latest is not None and found.latest.state is DeploymentState.READY:  # it serves until the new one does
+            again = begin(registry, hosted, found.revision, ASKED, DeploymentState.CUT_OFF)
+            advance(registry, again, DeploymentState.CUT_OFF, "the next one builds the revision again")
         return replace(state, state=AppState.STARTING), f"Redeploying the app of {shown(timeline.name)}"
 
     return _changed(registry, app, timeline, "app.redeploy", change)
