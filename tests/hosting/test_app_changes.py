@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from apps_by_hand import AppsByHand, apps_by_hand, kill
-from support import ok
+from support import git, ok, until
 
 from provisioner.core.errors import NotResolved
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
+from provisioner.hosting.apps.messages import StartEnded
 from provisioner.hosting.deployments.due import wanted_of
 from provisioner.hosting.deployments.records import advance, begin, set_state
+from provisioner.hosting.router.waking import AppStopped
 from provisioner.operations.hosting import timeline_app
 from provisioner.registry import hosting
+from provisioner.registry.store import Registry
+from provisioner.runs.run_mark import marked
+from provisioner.system.router_address import RouterAddress
 
 
 @pytest.fixture
@@ -66,6 +72,55 @@ def test_a_redeploy_that_fails_leaves_what_ran_to_fall_back_on(apps: AppsByHand)
         kill(apps, first)
     apps.take_all(lambda: apps.running == [first.id] and not apps.busy)
     assert apps.state.active == first.id
+
+
+def test_an_app_that_was_stopped_while_it_started_does_not_run(apps: AppsByHand) -> None:
+    apps.push("one")
+    apps.look()
+    apps.take_all(lambda: any(task.deployment.state is DeploymentState.STARTING for task in apps.item.tasks.values()))
+    (task,) = apps.item.tasks.values()
+    message = apps.manager._queue.get(timeout=60)
+    while not isinstance(message, StartEnded):
+        message = apps.manager._queue.get(timeout=60)
+    apps.do(timeline_app.stop(apps.registry, apps.app, apps.timeline))
+    apps.manager._try(apps.registry, message)
+    assert apps.state.state is AppState.STOPPED
+    assert apps.running == []
+    assert apps.routes == {}
+    until(lambda: not marked(task.deployment.id))
+    assert apps.deployments[0].state is DeploymentState.CUT_OFF
+
+
+def test_a_request_that_met_a_stop_starts_nothing(apps: AppsByHand) -> None:
+    apps.push("one")
+    set_state(apps.registry, apps.hosted, AppState.SLEEPING)
+    woken = apps.manager.wake(apps.hosted.host(RouterAddress().domain), None)
+    apps.do(timeline_app.stop(apps.registry, apps.app, apps.timeline))
+    apps.take()
+    assert woken.done()
+    assert isinstance(woken.result(), AppStopped)
+    assert apps.deployments == []
+
+
+def test_what_a_person_sets_is_kept_whatever_is_recorded_then(apps: AppsByHand) -> None:
+    apps.push("one")
+    set_state(apps.registry, apps.hosted, AppState.STARTING)
+    change = apps.registry.change
+
+    @contextmanager
+    def later() -> Iterator[None]:
+        """A person is faster."""
+        apps.registry.change = change  # type: ignore[method-assign]
+        with Registry.open(apps.home) as other:
+            apps.do(timeline_app.lock(other, apps.app, apps.timeline, "HEAD"))
+            apps.do(timeline_app.stop(other, apps.app, apps.timeline))
+        with change():
+            yield
+
+    apps.registry.change = later  # type: ignore[assignment]
+    set_state(apps.registry, apps.hosted, AppState.RUNNING, error="new")
+    revision = git(apps.repo, "rev-parse", "HEAD").stdout.strip()
+    assert (apps.state.state, apps.state.locked) == (AppState.STOPPED, revision)
 
 
 def _is_server(pid: int) -> bool:

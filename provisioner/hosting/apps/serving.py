@@ -20,7 +20,15 @@ from provisioner.hosting.apps.waiting import keep_waiting
 from provisioner.hosting.deployments.cleaning import clean
 from provisioner.hosting.deployments.due import wanted_of
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_log, reach
-from provisioner.hosting.deployments.records import StepFailed, advance, have_hooks_run, record_event, set_state, step
+from provisioner.hosting.deployments.records import (
+    StepFailed,
+    advance,
+    have_hooks_run,
+    is_stopped,
+    record_event,
+    set_state,
+    step,
+)
 from provisioner.hosting.deployments.sockets import connections
 from provisioner.hosting.deployments.starting import STOP_SECONDS, RunningApp, digest, start
 from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy
@@ -90,7 +98,7 @@ class Serving:
         task, running = ended.task, ended.running
         item = self._context.apps.of(fresh(registry, task.hosted))
         item.tasks.pop(task.deployment.id, None)
-        if task.stop.is_set():
+        if task.stop.is_set() or is_stopped(registry, item.hosted):
             if running is not None:
                 self._context.ends.submit(running.service.stop, STOP_SECONDS)
             keep_waiting(registry, item, task.deployment.id)

@@ -16,7 +16,7 @@ from provisioner.hosting.apps.sites import HostedSite
 from provisioner.hosting.deployments.cleaning import has_files
 from provisioner.hosting.deployments.due import Wanted, is_connected, wanted_of
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
-from provisioner.hosting.deployments.records import set_state
+from provisioner.hosting.deployments.records import is_stopped, set_state
 from provisioner.hosting.router.waking import AppFailed, AppRunning, AppStopped, NoSuchApp
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
@@ -31,7 +31,7 @@ class Waking:
     def wake(self, registry: Registry, message: WakeSite) -> None:
         site, hosted = message.site, message.site.hosted
         item = self._context.apps.of(fresh(registry, hosted))
-        if site.state.state is AppState.STOPPED:
+        if is_stopped(registry, item.hosted):  # since its site was looked up
             message.woken.set_result(AppStopped(_start_command(hosted)))
             return
         if site.deployment is not None and not has_files(registry, hosted, site.deployment):

@@ -20,6 +20,7 @@ from provisioner.runs.process import end_survivors
 from provisioner.system.home import Home
 
 KEPT_PRODUCTION, KEPT = 5, 2  # healthy deployments whose files are kept, to go back to
+_AT_WORK = (AppState.RUNNING, AppState.STARTING, AppState.BUILDING)
 REMEMBERED = 20  # deployments of a timeline, with their logs
 
 
@@ -56,10 +57,17 @@ def settle(registry: Registry) -> None:
         advance(registry, each, DeploymentState.CUT_OFF, "the daemon ended before it was done")
     for command in hosting.run_commands(registry):
         for state in hosting.all_hosted(registry, command.app_id):
-            if state.state in (AppState.RUNNING, AppState.STARTING, AppState.BUILDING):
+            if state.state in _AT_WORK:
                 if state.active:
                     end_survivors(state.active)
-                hosting.save_hosted(registry, replace(state, state=AppState.STARTING))
+                _start_again(registry, state.timeline_id)
+
+
+def _start_again(registry: Registry, timeline_id: TimelineId) -> None:
+    with registry.change():  # a person may have stopped it in the meantime
+        state = hosting.hosted(registry, timeline_id)
+        if state is not None and state.state in _AT_WORK:
+            hosting.save_hosted(registry, replace(state, state=AppState.STARTING))
 
 
 def has_files(registry: Registry, hosted: HostedTimeline, deployment: Deployment) -> bool:

@@ -80,16 +80,29 @@ def app_of(registry: Registry, hosted: HostedTimeline) -> HostedApp:
 def set_state(
     registry: Registry, hosted: HostedTimeline, state: AppState, *, error: str = "", active: str | None = None
 ) -> None:
-    """Record the state of a timeline's app. A label that a timeline had before, which is gone, becomes free."""
-    current = app_of(registry, hosted)
-    changed = replace(current, state=state, error=error, active=current.active if active is None else active)
-    if changed == hosting.hosted(registry, hosted.timeline.id):
+    """Record the state of a timeline's app. One that a person has stopped stays stopped.
+
+    A label that a timeline had before, which is gone, becomes free.
+    """
+
+    def as_changed() -> HostedApp:
+        current = app_of(registry, hosted)
+        kept = AppState.STOPPED if current.state is AppState.STOPPED else state
+        return replace(current, state=kept, error=error, active=current.active if active is None else active)
+
+    if as_changed() == hosting.hosted(registry, hosted.timeline.id):
         return
-    with registry.change():
+    with registry.change():  # a person may have changed it in the meantime
+        changed = as_changed()
         other = hosting.hosted_by_label(registry, hosted.app.id, changed.label)
         if other is not None and other.timeline_id != changed.timeline_id:
             hosting.forget_hosted(registry, other.timeline_id)
         hosting.save_hosted(registry, changed)
+
+
+def is_stopped(registry: Registry, hosted: HostedTimeline) -> bool:
+    """Has a person stopped the timeline's app?"""
+    return app_of(registry, hosted).state is AppState.STOPPED
 
 
 def record_event(registry: Registry, hosted: HostedTimeline, action: str, detail: str) -> None:
