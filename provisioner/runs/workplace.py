@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 
 from provisioner.core.errors import StorageFailed
 from provisioner.system.home import DIRECTORY_MODE, Home
 
 OUTSIDE = "/var/tmp"  # noqa: S108 - the directory below is new, and its name cannot be guessed
+_BEGINNING = "provisioner-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,24 @@ def give(place: Workplace, user: str) -> None:
         raise StorageFailed(f"cannot give {place.root} to {user}: {why}", "Only root can") from error
 
 
+def run_ids(home: Home) -> list[str]:
+    """The names of all workplaces: the runs that have one, those of other homes, and of what else is there."""
+    found = []
+    for directory, beginning in ((home.work, ""), (OUTSIDE, _BEGINNING)):
+        with suppress(FileNotFoundError):
+            names = os.listdir(directory)
+            found += [name.removeprefix(beginning) for name in names if name.startswith(beginning)]
+    return found
+
+
 def remove(home: Home, run_id: str) -> None:
     """Remove it, whatever the command has left there."""
     for path in (_inside(home, run_id), _outside(run_id)):
         shutil.rmtree(path, ignore_errors=True)
         if os.path.isdir(path):  # directories that the command made read-only
             for directory, _, _ in os.walk(path):
-                os.chmod(directory, DIRECTORY_MODE)
+                with suppress(FileNotFoundError):  # another thread removes it, too
+                    os.chmod(directory, DIRECTORY_MODE)
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -78,4 +91,4 @@ def _inside(home: Home, run_id: str) -> str:
 
 
 def _outside(run_id: str) -> str:
-    return os.path.join(OUTSIDE, f"provisioner-{run_id}")
+    return os.path.join(OUTSIDE, _BEGINNING + run_id)

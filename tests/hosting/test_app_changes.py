@@ -14,6 +14,7 @@ from support import git, ok, until
 from provisioner.core.errors import NotResolved
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
 from provisioner.hosting.apps.messages import StartEnded
+from provisioner.hosting.deployments.cleaning import settle
 from provisioner.hosting.deployments.due import wanted_of
 from provisioner.hosting.deployments.records import advance, begin, set_state
 from provisioner.hosting.router.waking import AppStopped
@@ -88,6 +89,7 @@ def test_an_app_that_was_stopped_while_it_started_does_not_run(apps: AppsByHand)
     assert apps.running == []
     assert apps.routes == {}
     until(lambda: not marked(task.deployment.id))
+    until(lambda: not apps.checkout(task.deployment).exists())
     assert apps.deployments[0].state is DeploymentState.CUT_OFF
 
 
@@ -121,6 +123,26 @@ def test_what_a_person_sets_is_kept_whatever_is_recorded_then(apps: AppsByHand) 
     set_state(apps.registry, apps.hosted, AppState.RUNNING, error="new")
     revision = git(apps.repo, "rev-parse", "HEAD").stdout.strip()
     assert (apps.state.state, apps.state.locked) == (AppState.STOPPED, revision)
+
+
+def test_a_revision_that_did_not_start_leaves_no_files(apps: AppsByHand) -> None:
+    apps.push("broken", broken="")
+    apps.look()
+    apps.take_all(lambda: bool(apps.deployments) and apps.deployments[0].state is DeploymentState.FAILED)
+    assert "exit code 3" in apps.deployments[0].error
+    until(lambda: not apps.checkout(apps.deployments[0]).parent.exists())
+
+
+def test_files_of_ended_deployments_are_removed_when_the_daemon_starts(apps: AppsByHand) -> None:
+    kept = _healthy(apps, "one")
+    built = advance(apps.registry, begin(apps.registry, apps.hosted, kept.revision, "push"), DeploymentState.BUILT)
+    failed = advance(apps.registry, begin(apps.registry, apps.hosted, kept.revision, "push"), DeploymentState.FAILED)
+    running = Path(apps.home.work) / "of-a-command-that-runs"
+    for place in (apps.checkout(kept), apps.checkout(built), apps.checkout(failed), running):
+        place.mkdir(parents=True)
+    settle(apps.registry)
+    assert [apps.checkout(each).parent.exists() for each in (kept, built, failed)] == [True, False, False]
+    assert running.exists()
 
 
 def _is_server(pid: int) -> bool:

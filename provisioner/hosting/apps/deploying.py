@@ -6,6 +6,7 @@ from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
 from provisioner.git.commit_info import commit_info
 from provisioner.hosting.apps.context import HostingContext, fresh
+from provisioner.hosting.apps.draining import discard
 from provisioner.hosting.apps.messages import BuildEnded, DeploymentTask, LookAtApp
 from provisioner.hosting.apps.processes import TimelineApp
 from provisioner.hosting.apps.serving import Serving
@@ -73,6 +74,7 @@ class DeploymentController:
             case _:
                 return False
         if lost:
+            self._context.ends.submit(discard, self._context, deployment)
             why = "its files were lost, or its build or start was interrupted"
             advance(registry, deployment, DeploymentState.CUT_OFF, why)
         return lost
@@ -82,6 +84,7 @@ class DeploymentController:
         item = self._context.apps.of(fresh(registry, task.hosted))
         item.tasks.pop(task.deployment.id, None)
         if ended.superseded or task.stop.is_set():
+            self._context.ends.submit(discard, self._context, task.deployment)
             advance(registry, task.deployment, DeploymentState.CUT_OFF, "a newer revision came, or it was stopped")
             keep_waiting(registry, item, task.deployment.id)
         elif ended.failure:
@@ -135,6 +138,7 @@ class DeploymentController:
             case "":
                 self._serving.begin(registry, item, deployment, serves=True)
             case failure:
+                self._context.ends.submit(discard, self._context, deployment)
                 self._serving.fail(registry, item, advance(registry, deployment, DeploymentState.FAILED, failure))
 
 

@@ -12,7 +12,7 @@ from provisioner.core.host_names import revision_label
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
 from provisioner.core.ids import AppId
 from provisioner.hosting.apps.context import HostingContext, fresh
-from provisioner.hosting.apps.draining import drain
+from provisioner.hosting.apps.draining import discard, drain
 from provisioner.hosting.apps.messages import DeploymentTask, LookAtApp, StartEnded
 from provisioner.hosting.apps.processes import TimelineApp
 from provisioner.hosting.apps.uses import AppUses, is_idle
@@ -99,15 +99,19 @@ class Serving:
         item = self._context.apps.of(fresh(registry, task.hosted))
         item.tasks.pop(task.deployment.id, None)
         if task.stop.is_set() or is_stopped(registry, item.hosted):
-            if running is not None:
-                self._context.ends.submit(running.service.stop, STOP_SECONDS)
             keep_waiting(registry, item, task.deployment.id)
-            if task.deployment.state is not DeploymentState.READY:
+            if task.deployment.state is DeploymentState.READY:
+                if running is not None:
+                    self._context.ends.submit(running.service.stop, STOP_SECONDS)
+            else:
+                self._context.ends.submit(discard, self._context, task.deployment, running)
                 advance(registry, task.deployment, DeploymentState.CUT_OFF, "a newer revision came, or it was stopped")
         elif running is None:
             ready = task.deployment.state is DeploymentState.READY
             if ready:  # one that was never healthy is not restarted automatically, and the next one does not wait
                 item.ended(task.deployment.id)
+            else:
+                self._context.ends.submit(discard, self._context, task.deployment)
             state = DeploymentState.READY if ready else DeploymentState.FAILED
             with registry.change():  # both changes are visible together
                 self.fail(registry, item, advance(registry, task.deployment, state, f"start failed: {ended.failure}"))

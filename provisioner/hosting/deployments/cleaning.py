@@ -53,8 +53,10 @@ def settle(registry: Registry) -> None:
     """End what a daemon that was killed has left, and have what ran then be started again."""
     for each in hosting.unfinished_deployments(registry):
         end_survivors(each.id)
-        _remove_files(registry, each)
         advance(registry, each, DeploymentState.CUT_OFF, "the daemon ended before it was done")
+    for each in hosting.deployments_among(registry, workplace.run_ids(registry.home)):
+        if each.state is not DeploymentState.READY:
+            _remove_files(registry, each)
     for command in hosting.run_commands(registry):
         for state in hosting.all_hosted(registry, command.app_id):
             if state.state in _AT_WORK:
