@@ -22,6 +22,7 @@ from provisioner.operations.hosting import timeline_app
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 from provisioner.runs.run_mark import marked
+from provisioner.system import failpoints
 from provisioner.system.router_address import RouterAddress
 
 
@@ -143,6 +144,27 @@ def test_files_of_ended_deployments_are_removed_when_the_daemon_starts(apps: App
     settle(apps.registry)
     assert [apps.checkout(each).parent.exists() for each in (kept, built, failed)] == [True, False, False]
     assert running.exists()
+
+
+def test_a_failure_after_a_start_leaves_no_process_without_an_owner(
+    apps: AppsByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apps.push("one")
+    first = apps.deploy()
+    apps.push("two")
+    monkeypatch.setattr(failpoints, "_armed", "")
+    monkeypatch.setattr(failpoints, "_raises", False)
+    failpoints.arm("hosting.routed!")
+    apps.look()
+    apps.take_all(lambda: any("injected" in each for each in apps.said))
+    second = apps.deployments[0]
+    assert second.id != first.id
+    assert second.id not in apps.running
+    assert apps.routes == {}
+    apps.take_all(lambda: apps.running == [second.id] and not apps.busy)
+    assert list(apps.routes.values()) == [apps.item.running[second.id].port]
+    until(lambda: not marked(first.id))
+    until(lambda: len([pid for pid in marked(second.id) if _is_server(pid)]) == 1)  # the first one ends meanwhile
 
 
 def _is_server(pid: int) -> bool:

@@ -81,8 +81,9 @@ class DeploymentController:
 
     def built(self, registry: Registry, ended: BuildEnded) -> None:
         task = ended.task
-        item = self._context.apps.of(fresh(registry, task.hosted))
+        item = self._context.apps.known(task.hosted.timeline.id) or self._context.apps.of(task.hosted)
         item.tasks.pop(task.deployment.id, None)
+        item = self._context.apps.of(fresh(registry, task.hosted))
         if ended.superseded or task.stop.is_set():
             self._context.ends.submit(discard, self._context, task.deployment)
             advance(registry, task.deployment, DeploymentState.CUT_OFF, "a newer revision came, or it was stopped")

@@ -24,6 +24,7 @@ class TimelineApp:
 
     ``ending`` processes were asked to end and have not yet.
     ``domains`` are the custom domains that have a route to it.
+    ``serving`` is the deployment that the timeline's requests go to; empty if none had them yet.
     ``last_used`` is when it last had a connection.
     ``restart_at`` is when the deployment ``crashed``, the last that ended unexpectedly, is restarted.
     ``crowded_since`` is since when there is no room for another process.
@@ -39,6 +40,7 @@ class TimelineApp:
     backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE))
     restart_at: float | None = None
     crashed: str = ""
+    serving: str = ""
     crowded_since: float | None = None
     ending: int = 0
 

@@ -96,41 +96,68 @@ class Serving:
 
     def started(self, registry: Registry, ended: StartEnded) -> None:
         task, running = ended.task, ended.running
-        item = self._context.apps.of(fresh(registry, task.hosted))
+        item = self._context.apps.known(task.hosted.timeline.id) or self._context.apps.of(task.hosted)
         item.tasks.pop(task.deployment.id, None)
-        if task.stop.is_set() or is_stopped(registry, item.hosted):
-            keep_waiting(registry, item, task.deployment.id)
-            if task.deployment.state is DeploymentState.READY:
-                if running is not None:
-                    self._context.ends.submit(running.service.stop, STOP_SECONDS)
+        try:
+            item = self._context.apps.of(fresh(registry, task.hosted))
+            if task.stop.is_set() or is_stopped(registry, item.hosted):
+                self._give_up(registry, item, task, running)
+            elif running is None:
+                self._did_not_start(registry, item, task.deployment, ended.failure)
             else:
-                self._context.ends.submit(discard, self._context, task.deployment, running)
-                advance(registry, task.deployment, DeploymentState.CUT_OFF, "a newer revision came, or it was stopped")
-        elif running is None:
-            ready = task.deployment.state is DeploymentState.READY
-            if ready:  # one that was never healthy is not restarted automatically, and the next one does not wait
-                item.ended(task.deployment.id)
-            else:
-                self._context.ends.submit(discard, self._context, task.deployment)
-            state = DeploymentState.READY if ready else DeploymentState.FAILED
-            with registry.change():  # both changes are visible together
-                self.fail(registry, item, advance(registry, task.deployment, state, f"start failed: {ended.failure}"))
+                self._runs(registry, item, task, running)
+        except BaseException as error:
+            if running is not None:
+                self._disown(registry, item, task, running)
+            item.answer(task.deployment.id, AppFailed(summary(error)))
+            raise
+        finally:
+            self._context.tell(LookAtApp(item.hosted.app.id))
+
+    def _give_up(self, registry: Registry, item: TimelineApp, task: DeploymentTask, running: RunningApp | None) -> None:
+        if task.deployment.state is not DeploymentState.READY:
+            self._context.ends.submit(discard, self._context, task.deployment, running)
+            advance(registry, task.deployment, DeploymentState.CUT_OFF, "a newer revision came, or it was stopped")
+        elif running is not None:
+            self._context.ends.submit(running.service.stop, STOP_SECONDS)
+        keep_waiting(registry, item, task.deployment.id)
+
+    def _did_not_start(self, registry: Registry, item: TimelineApp, deployment: Deployment, failure: str) -> None:
+        ready = deployment.state is DeploymentState.READY
+        if ready:  # one that was never healthy is not restarted automatically, and the next one does not wait
+            item.ended(deployment.id)
         else:
-            item.running[task.deployment.id] = running
-            item.started = item.last_used[task.deployment.id] = time.monotonic()
-            if item.crashed == task.deployment.id or task.serves:
-                item.restart_at = None
-            with registry.change():
-                port = replace(task.deployment, port=running.port)
-                deployment = advance(registry, port, DeploymentState.READY)
-                if task.serves:
-                    self.serve(registry, item, deployment, running)
-                else:
-                    self.route_revision(item.hosted, running)
-            have_hooks_run(registry, item.hosted)
-            failpoints.point("hosting.recorded")
-            item.answer(deployment.id, AppRunning(running.port))
-        self._context.tell(LookAtApp(item.hosted.app.id))
+            self._context.ends.submit(discard, self._context, deployment)
+        state = DeploymentState.READY if ready else DeploymentState.FAILED
+        with registry.change():  # both changes are visible together
+            self.fail(registry, item, advance(registry, deployment, state, f"start failed: {failure}"))
+
+    def _runs(self, registry: Registry, item: TimelineApp, task: DeploymentTask, running: RunningApp) -> None:
+        item.running[task.deployment.id] = running
+        item.started = item.last_used[task.deployment.id] = time.monotonic()
+        if item.crashed == task.deployment.id or task.serves:
+            item.restart_at = None
+        with registry.change():
+            deployment = advance(registry, replace(task.deployment, port=running.port), DeploymentState.READY)
+            if task.serves:
+                self._record(registry, item, deployment)
+        if task.serves:
+            self._switch(registry, item, deployment, running)
+        else:
+            self.route_revision(item.hosted, running)
+        have_hooks_run(registry, item.hosted)
+        failpoints.point("hosting.recorded")
+        item.answer(deployment.id, AppRunning(running.port))
+
+    def _disown(self, registry: Registry, item: TimelineApp, task: DeploymentTask, running: RunningApp) -> None:
+        """End a process that is not, or not completely, recorded. The next look, or the tick after a pause, starts it again."""
+        item.running.pop(task.deployment.id, None)
+        self.unroute(running)
+        self._context.ends.submit(running.service.stop, STOP_SECONDS)
+        item.ended(task.deployment.id)
+        if task.serves:
+            with suppress(ProvisionerError):
+                set_state(registry, item.hosted, AppState.STARTING)
 
     def _start_one(self, task: DeploymentTask) -> None:
         """In a thread of the pool."""
@@ -160,13 +187,20 @@ class Serving:
 
     def serve(self, registry: Registry, item: TimelineApp, deployment: Deployment, running: RunningApp) -> None:
         """Have a timeline's requests go to this process, and end the one before once it has answered its own."""
-        state = hosting.hosted(registry, item.hosted.timeline.id)
-        before = state.active if state is not None else ""
-        self.route(registry, item, running)
-        failpoints.point("hosting.routed")
+        with registry.change():
+            self._record(registry, item, deployment)
+        self._switch(registry, item, deployment, running)
+
+    def _record(self, registry: Registry, item: TimelineApp, deployment: Deployment) -> None:
         set_state(registry, item.hosted, AppState.RUNNING, active=deployment.id)
         record_event(registry, item.hosted, "timeline.healthy", deployment.revision)
+
+    def _switch(self, registry: Registry, item: TimelineApp, deployment: Deployment, running: RunningApp) -> None:
+        """What is recorded is committed: a failure before that must not have changed where requests go."""
+        self.route(registry, item, running)
+        failpoints.point("hosting.routed")
         self._context.log("info", "app runs", app=item.hosted.app.slug, host=self._context.host(item.hosted))
+        before, item.serving = item.serving, deployment.id
         if before != deployment.id and (old := item.running.pop(before, None)) is not None:
             self._context.ends.submit(drain, self._context, old)
         item.answer("", AppRunning(running.port))
