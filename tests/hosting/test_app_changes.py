@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from provisioner.hosting.apps.messages import StartEnded
 from provisioner.hosting.deployments.cleaning import settle
 from provisioner.hosting.deployments.due import wanted_of
 from provisioner.hosting.deployments.records import advance, begin, set_state
+from provisioner.hosting.ports import free_port
 from provisioner.hosting.router.waking import AppStopped
 from provisioner.operations.hosting import timeline_app
 from provisioner.registry import hosting
@@ -176,6 +178,30 @@ def _words(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:  # it has ended
         return b""
+
+
+def test_an_app_whose_port_another_program_got_starts_on_another(
+    apps: AppsByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that start for the first time may choose the same port; the one that is faster has it."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        lost = other.getsockname()[1]
+
+        def found(owner: str, taken: set[int]) -> int:
+            return free_port(owner, taken) if lost in taken else lost
+
+        monkeypatch.setattr("provisioner.hosting.deployments.starting.free_port", found)
+        apps.push("one")
+        apps.look()
+        apps.take_all(
+            lambda: (
+                bool(apps.deployments) and apps.deployments[0].state in (DeploymentState.READY, DeploymentState.FAILED)
+            )
+        )
+        assert (apps.deployments[0].state, apps.deployments[0].error) == (DeploymentState.READY, "")
+        assert apps.deployments[0].port != lost
 
 
 def test_each_rollback_goes_further_back(apps: AppsByHand) -> None:

@@ -42,6 +42,8 @@ START_SECONDS = 60.0  # until it answers
 STOP_SECONDS = 10.0  # that an app has to end when it is asked to
 HEALTH_SECONDS = 5.0  # for one answer of a health check
 LOOK_SECONDS = 0.005
+SURE_LOOKS = 20  # that show another program's socket at its port: a process may come or go during one
+OTHER_PORTS = 3  # that are tried if other programs are faster
 OUTBOUND = (53, 80, 443)  # ports that an app may connect to, besides its databases' and its own
 TELEMETRY = "OTEL_"
 
@@ -70,10 +72,30 @@ def start(
     deploying: bool,
 ) -> RunningApp:
     """Start it and wait until it is healthy. Raises ProvisionerError if it does not become so; nothing of it runs then."""
-    wanted = deployment.port
-    port = (
-        wanted if wanted is not None and is_free(wanted) else free_port(f"{registry.home.path} {deployment.id}", set())
-    )
+    taken = set[int]()
+    while True:
+        wanted, owner = deployment.port, f"{registry.home.path} {deployment.id}"
+        usable = wanted is not None and wanted not in taken and is_free(wanted)
+        port = wanted if wanted is not None and usable else free_port(owner, taken)
+        try:
+            return _start_at(port, registry, hosted, deployment, router, spare, stop, deploying=deploying)
+        except ProvisionerError:  # it ended, or was not healthy in time
+            if len(taken) >= OTHER_PORTS or stop() or not listeners(port):
+                raise
+            taken.add(port)  # another program was faster, which a look at the port before a start cannot rule out
+
+
+def _start_at(
+    port: int,
+    registry: Registry,
+    hosted: HostedTimeline,
+    deployment: Deployment,
+    router: RouterAddress,
+    spare: SpareSupervisors,
+    stop: Callable[[], bool],
+    *,
+    deploying: bool,
+) -> RunningApp:
     found = reach(registry, hosted, deploying=deploying)
     service = _started(registry, hosted, deployment, router, spare, port, found)
     try:
@@ -163,6 +185,7 @@ def _wait(
     """Wait until it answers. Can other machines connect to it? Raises ProvisionerError."""
     log = app_log(registry.home, deployment.id)
     deadline = time.monotonic() + START_SECONDS
+    foreign = 0
     problem = f"nothing of it listened on port {port}, which the variable PORT says"
     while time.monotonic() < deadline and not stop():
         if (why := service.ended(LOOK_SECONDS)) is not None:
@@ -172,7 +195,10 @@ def _wait(
             continue
         mine = [each for each in listeners(port) if belongs_to(each, service.pid)]
         if not mine:
+            foreign += 1
             problem = f"another program listens on its port {port}"
+            if foreign >= SURE_LOOKS:
+                raise ProvisionerError(f"{problem}, which the variable PORT says")
             continue
         problem = _unhealthy(port, hosted.command.health) if hosted.command.health else ""
         if not problem:
