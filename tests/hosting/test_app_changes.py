@@ -247,3 +247,14 @@ def test_a_change_that_waited_for_an_answer_is_checked_again(apps: AppsByHand) -
     ok(apps.repo, "app", "run", "--no-command", "--yes")
     with pytest.raises(NotResolved, match="no command to run"):
         apps.do(proposal)
+
+
+def test_an_app_that_starts_again_is_run_as_it_is_to_be_run_now(apps: AppsByHand) -> None:
+    apps.push("one")
+    first = apps.deploy()
+    before = apps.item.running[first.id]
+    ok(apps.repo, "app", "run", "--command", "exec python3 -u server.py")
+    ok(apps.repo, "var", "set", "MORE=1")
+    apps.manager._serving._compared = -math.inf
+    apps.take_all(lambda: apps.running == [first.id] and apps.item.running[first.id] is not before and not apps.busy)
+    until(lambda: [_words(pid) for pid in marked(first.id) if _is_server(pid)] == [b"python3\0-u\0server.py\0"])

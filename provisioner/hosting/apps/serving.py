@@ -272,6 +272,7 @@ class Serving:
         state = hosting.hosted(registry, hosted.timeline.id)
         if not changed or item.tasks or state is None:
             return
+        item.hosted = hosted
         self._context.log(
             "info", "app starts again: its environment changed", app=hosted.app.slug, host=self._context.host(hosted)
         )
