@@ -11,6 +11,9 @@ import subprocess
 import sys
 import time
 
+if __name__ == "__main__":  # last: no module of this directory takes the place of one of Python's
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
 from provisioner.hosting.router.options import RouterOptions
 from provisioner.hosting.router.process import RouterProcess
 from provisioner.system.apps_lock import apps_run, ending_router
@@ -22,7 +25,8 @@ _LOOK_SECONDS = 0.2
 def leave_router(home: Home, seconds: float) -> None:
     """Let the router of a home run on without a daemon, for this long at most."""
     subprocess.Popen(
-        [sys.executable, "-m", "provisioner.hosting.linger", home.path, str(seconds)],
+        [sys.executable, "-P", os.path.abspath(__file__), home.path, str(seconds)],
+        cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
