@@ -35,12 +35,12 @@ def leave_router(home: Home, seconds: float) -> None:
 
 
 def linger(home: Home, seconds: float) -> None:
-    """Wait for the next daemon; without one, end the router."""
+    """Wait for the next daemon, whose router it is then; without one, end the router."""
     router = RouterProcess(home, RouterOptions())
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
-        if not os.path.isdir(router.directory) or not router.runs():
+        if not os.path.isdir(router.directory) or not router.runs() or apps_run(home):
             return
     with ending_router(home):
         if not apps_run(home):
