@@ -1,4 +1,4 @@
-"""The threads in which revisions are built: apps take turns, and an app's production does not wait for its branches."""
+"""The threads in which revisions are built: apps take turns, and production waits for no branch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from provisioner.core.ids import AppId
 from provisioner.hosting.apps.messages import DeploymentTask
 from provisioner.jobs.fair_queue import FairQueue
 
-MOST_BUILDS, MOST_EACH = 6, 2  # at a time: in all, and of the branches of one app, or of its production
+MOST_BUILDS, MOST_EACH = 6, 2  # of branches at a time: in all, and of one app
+MOST_OF_PRODUCTION = 64  # apps whose production is built at a time, as many as may start: no thread is used until then
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,25 +21,38 @@ class _Build:
 
     @property
     def app_id(self) -> AppId:
-        """What takes turns: an app, or its production."""
-        hosted = self.task.hosted
-        return AppId(f"{hosted.app.id} production") if hosted.timeline.production else hosted.app.id
+        return self.task.hosted.app.id
 
 
 class Builds:
-    """Builds that hang delay only the branches of the same app."""
+    """Builds that hang delay the branches of the same app, and those of others only if MOST_BUILDS of several apps hang. They
+    delay no production of another app: branches cannot take its threads, and each app has one of them at a time."""
 
     def __init__(self) -> None:
-        self._queue: FairQueue[_Build] = FairQueue(MOST_EACH)
-        self._threads = ThreadPoolExecutor(MOST_BUILDS, "app-builds")
+        self._branches = _BuildThreads(ThreadPoolExecutor(MOST_BUILDS, "app-builds"), MOST_EACH)
+        self._production = _BuildThreads(ThreadPoolExecutor(MOST_OF_PRODUCTION, "production-builds"), 1)
 
     def submit(self, build: Callable[[DeploymentTask], None], task: DeploymentTask) -> None:
         """Have it built in one of the threads."""
-        self._queue.put(_Build(task, build))
-        self._threads.submit(self._next)
+        threads = self._production if task.hosted.timeline.production else self._branches
+        threads.submit(_Build(task, build))
 
     def close(self) -> None:
         """Start no other build, and wait for those that run."""
+        for threads in (self._branches, self._production):
+            threads.close()
+
+
+class _BuildThreads:
+    def __init__(self, threads: ThreadPoolExecutor, each: int) -> None:
+        self._queue: FairQueue[_Build] = FairQueue(each)
+        self._threads = threads
+
+    def submit(self, build: _Build) -> None:
+        self._queue.put(build)
+        self._threads.submit(self._next)
+
+    def close(self) -> None:
         self._queue.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
