@@ -22,11 +22,15 @@ def times_path(log: str) -> str:
 
 
 class LogClock:
-    """Writes the times of a log while that is written. What does not fit on the disk is left out."""
+    """Writes the times of a log while that is written. What does not fit on the disk is left out.
+
+    ``size`` is that of its file in bytes, which count as the log's: a byte at a time, the times are longer than the log.
+    """
 
     def __init__(self, log: str) -> None:
         self._log, self._last = log, 0
         self._fd = -1
+        self.size = _size(times_path(log))
 
     def note(self, offset: int) -> None:
         """The log is written from this offset on, now."""
@@ -37,12 +41,13 @@ class LogClock:
             if self._fd < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
                 self._fd = os.open(times_path(self._log), flags, 0o600)
-            os.write(self._fd, array(_NUMBER, (offset, now)).tobytes())
+            self.size += os.write(self._fd, array(_NUMBER, (offset, now)).tobytes())
             self._last = now
 
     def rotate(self, older: str) -> None:
         """The log has the name `older` now, and a new one begins."""
         self.close()
+        self.size = 0
         with suppress(OSError):
             os.rename(times_path(self._log), times_path(older))
 
@@ -50,6 +55,13 @@ class LogClock:
         fd, self._fd, self._last = self._fd, -1, 0
         if fd >= 0:
             os.close(fd)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
 
 
 class LogTimes:

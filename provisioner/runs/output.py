@@ -9,7 +9,7 @@ from provisioner.core.redaction import RedactedStream
 from provisioner.runs.log_times import LogClock
 
 MOST_LOG_BYTES = 10_000_000
-MOST_ROTATED_BYTES = 5_000_000  # of each of two files
+MOST_ROTATED_BYTES = 5_000_000  # of each of two files, with its times
 OLDER = ".1"  # what the name of the older one ends with
 _TAIL_BYTES = 65_536
 
@@ -40,7 +40,9 @@ class OutputLog:
 
     def _put(self, data: bytes) -> None:
         if data:
+            before = self._clock.size
             self._clock.note(os.fstat(self._fd).st_size)
+            self._left -= self._clock.size - before
         view = memoryview(data)
         while view:
             try:
@@ -73,7 +75,7 @@ class RotatedLog:
     def _put(self, data: bytes) -> None:
         with suppress(OSError):  # a full disk must not end the app; its output is lost until there is room
             size = os.fstat(self._fd).st_size
-            if size + len(data) > MOST_ROTATED_BYTES:
+            if size + self._clock.size + len(data) > MOST_ROTATED_BYTES:
                 os.rename(self._path, self._path + OLDER)
                 self._clock.rotate(self._path + OLDER)
                 full, self._fd = self._fd, self._open()

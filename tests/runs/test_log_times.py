@@ -42,7 +42,7 @@ def test_each_line_has_the_time_at_which_it_was_written(tmp_path: Path, clock: C
 
 
 def test_the_times_of_a_full_log_go_with_it(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "MOST_ROTATED_BYTES", 20)
+    monkeypatch.setattr(output, "MOST_ROTATED_BYTES", 60)  # of which times have 32
     path = str(tmp_path / "app.log")
     log = RotatedLog(path, RedactedStream(Redactor([])))
     for clock.now in (2_000, 3_000, 4_000):
@@ -51,3 +51,20 @@ def test_the_times_of_a_full_log_go_with_it(tmp_path: Path, clock: Clock, monkey
     assert [LogTimes(path + OLDER, 0).at(offset) for offset in (0, 10)] == [2_000, 3_000]
     assert LogTimes(path, 0).at(0) == 4_000
     assert Path(times_path(path)).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("kind", ["rotated", "with an end"])
+def test_a_log_that_is_written_a_byte_at_a_time_is_no_longer_with_its_times(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for name in ("MOST_ROTATED_BYTES", "MOST_LOG_BYTES"):
+        monkeypatch.setattr(output, name, 1000)
+    path, stream = tmp_path / "app.log", RedactedStream(Redactor([]))
+    with path.open("ab") as file:
+        log = RotatedLog(str(path), stream) if kind == "rotated" else OutputLog(file.fileno(), str(path), stream)
+        for clock.now in range(1_000, 21_000, 10):
+            log.write(b"\n")
+        log.close()
+    for name in (str(path), str(path) + OLDER):
+        held = [Path(each).stat().st_size for each in (name, times_path(name)) if Path(each).exists()]
+        assert sum(held) <= 1000 + 100, held
