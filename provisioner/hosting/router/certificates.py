@@ -29,14 +29,14 @@ def refused(home: Home) -> dict[str, str]:
                 found[str(entry["identifier"])] = float(entry["ts"]), str(entry["error"])[:_LONGEST_REASON]
         except (ValueError, KeyError, TypeError, AttributeError):  # a line of which the beginning was not read
             continue
-    issued = {host: os.path.getmtime(_certificate(path, host)) for path, host in _kept(home) if _has_one(path, host)}
+    issued = {host: _issued_at(path, host) for path, host in _kept(home)}
     return {host: why for host, (at, why) in found.items() if at > issued.get(host, 0.0)}
 
 
 def remove_unknown(home: Home, knows: Callable[[str], bool]) -> None:
     """Remove the certificates of hosts that are gone."""
     for path, host in _kept(home):
-        if is_host_name(host) and _has_one(path, host) and not knows(host):
+        if is_host_name(host) and _issued_at(path, host) and not knows(host):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -49,12 +49,12 @@ def _kept(home: Home) -> list[tuple[str, str]]:
     return found
 
 
-def _certificate(path: str, host: str) -> str:
-    return os.path.join(path, f"{host}.crt")
-
-
-def _has_one(path: str, host: str) -> bool:
-    return os.path.exists(_certificate(path, host))
+def _issued_at(path: str, host: str) -> float:
+    """When the host got its certificate (s); 0 if it has none, or the router removes it at this moment."""
+    try:
+        return os.path.getmtime(os.path.join(path, f"{host}.crt"))
+    except (FileNotFoundError, NotADirectoryError):
+        return 0.0
 
 
 def _names(directory: str) -> list[str]:

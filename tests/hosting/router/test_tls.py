@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import ssl
 import subprocess
@@ -15,9 +17,11 @@ from router_world import App, World, free_port, start_app, until, world
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import StorageFailed
-from provisioner.hosting.router.certificates import remove_unknown
+from provisioner.hosting.router.certificates import refused, remove_unknown
+from provisioner.hosting.router.names import LOG
 from provisioner.hosting.router.options import CertificateFiles, LocalAuthority, RouterOptions
 from provisioner.hosting.router.process import RouterProcess
+from provisioner.system.home import Home
 
 LOGIN, CLOSED = "login.shop.localhost", "closed.shop.localhost"
 
@@ -181,3 +185,22 @@ def test_certificates_of_hosts_that_are_gone_are_removed(routed: World, app: App
     del routed.apps.sites[gone]
     remove_unknown(routed.home, lambda host: routed.apps.find(host) is not None)
     assert not (kept / gone).exists()
+
+
+def test_a_certificate_that_goes_during_a_look_is_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router removes and renews certificates while `doctor` looks."""
+    kept = home / "router/data/certificates/acme"
+    for host in ("a.shop.test", "b.shop.test"):
+        (kept / host).mkdir(parents=True)
+        (kept / host / f"{host}.crt").write_text("")
+    said = {"msg": "could not get certificate from issuer", "identifier": "a.shop.test", "ts": 1.0, "error": "why"}
+    (home / "router" / LOG).write_text(json.dumps(said))
+    issued = os.path.getmtime
+
+    def removed(path: str) -> float:
+        os.unlink(path)
+        return issued(path)
+
+    assert refused(Home(str(home))) == {}
+    monkeypatch.setattr(os.path, "getmtime", removed)
+    assert refused(Home(str(home))) == {"a.shop.test": "why"}
