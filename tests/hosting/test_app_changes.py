@@ -258,3 +258,16 @@ def test_an_app_that_starts_again_is_run_as_it_is_to_be_run_now(apps: AppsByHand
     apps.manager._serving._compared = -math.inf
     apps.take_all(lambda: apps.running == [first.id] and apps.item.running[first.id] is not before and not apps.busy)
     until(lambda: [_words(pid) for pid in marked(first.id) if _is_server(pid)] == [b"python3\0-u\0server.py\0"])
+
+
+def test_what_serves_is_restarted_though_another_revision_ended_after_it(apps: AppsByHand) -> None:
+    apps.push("one")
+    first = apps.deploy()
+    apps.push("two")
+    second = apps.deploy()
+    apps.manager._serving.begin(apps.registry, apps.item, first, serves=False)  # a request for its URL
+    apps.take_all(lambda: set(apps.running) == {first.id, second.id} and not apps.busy)
+    for each in (second, first):
+        kill(apps, each)
+        apps.manager._serving.check(apps.registry, apps.item, apps.item.running[each.id])
+    apps.take_all(lambda: apps.running == [second.id] and not apps.busy)

@@ -135,7 +135,7 @@ class Serving:
     def _runs(self, registry: Registry, item: TimelineApp, task: DeploymentTask, running: RunningApp) -> None:
         item.running[task.deployment.id] = running
         item.started = item.last_used[task.deployment.id] = time.monotonic()
-        if item.crashed == task.deployment.id or task.serves:
+        if task.serves:
             item.restart_at = None
         with registry.change():
             deployment = advance(registry, replace(task.deployment, port=running.port), DeploymentState.READY)
@@ -250,15 +250,15 @@ class Serving:
                 self._restart(registry, item)
 
     def _restart(self, registry: Registry, item: TimelineApp) -> None:
-        """Start the deployment again that has crashed, if the timeline's requests are to go to it."""
+        """Start what is to serve, or what served before if that has failed. An app that sleeps or was stopped stays so."""
         found = wanted_of(registry, item.hosted)
-        crashed = hosting.deployment(registry, item.crashed)
-        if crashed is None or crashed.id in item.running or found.state.state is AppState.STOPPED:
+        if found.state.state in (AppState.STOPPED, AppState.SLEEPING):
             return
-        is_wanted = found.latest is not None and found.latest.id == crashed.id
-        is_active = found.state.active == crashed.id and not item.running
-        if crashed.state is DeploymentState.READY and (is_wanted or is_active):
-            self.begin(registry, item, crashed, serves=True)
+        for each in (found.latest, hosting.deployment(registry, found.state.active)):
+            if each is not None and each.state is DeploymentState.READY:
+                if each.id not in item.running:
+                    self.begin(registry, item, each, serves=True)
+                return
 
     def _compare(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
         """Start an app again whose variables have changed: its credentials, where its data is, or what a person set."""
