@@ -15,6 +15,7 @@ from typing import assert_never
 from provisioner.core.errors import summary
 from provisioner.core.hosting import AppState
 from provisioner.core.ids import AppId, TimelineId
+from provisioner.hosting.apps.app_routes import AppRoutes
 from provisioner.hosting.apps.context import HostingContext, Log
 from provisioner.hosting.apps.deploying import DeploymentController
 from provisioner.hosting.apps.messages import BuildEnded, LookAtApp, Message, ProcessEnded, StartEnded, WakeSite
@@ -44,6 +45,7 @@ class AppManager:
     def __init__(self, home: Home, router: RouterAddress, log: Log, most: int) -> None:
         self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._context = HostingContext(home, router, log, most, self._queue.put)
+        self._routes = AppRoutes(self._context)
         self._serving = Serving(self._context)
         self._deploying = DeploymentController(self._context, self._serving)
         self._waking = Waking(self._context, self._serving, self._deploying)
@@ -189,13 +191,13 @@ class AppManager:
         elif self._context.host(before) != self._context.host(item.hosted) or before.command.public != command.public:
             self._context.routes.clear(self._context.host(before))
             for running in item.running.values():
-                self._serving.unroute(running)  # a URL of its revision may not be open any longer
+                self._routes.unroute(running)  # a URL of its revision may not be open any longer
                 if state is not None and state.active == running.deployment_id:
-                    self._serving.route(registry, item, running)
-        elif item.domains != self._serving.domains(registry, item):
+                    self._routes.route(registry, item, running)
+        elif item.domains != self._routes.domains(registry, item):
             for running in item.running.values():
                 if state is not None and state.active == running.deployment_id:
-                    self._serving.route(registry, item, running)
+                    self._routes.route(registry, item, running)
 
     def _end(self, registry: Registry, item: TimelineApp, why: str) -> None:
         """End all of a timeline's app; if its branch is gone, nothing of it is left."""
@@ -203,7 +205,7 @@ class AppManager:
             task.stop.set()
         for running in list(item.running.values()):
             del item.running[running.deployment_id]
-            self._serving.unroute(running)
+            self._routes.unroute(running)
             item.ending += 1
             self._context.ends.submit(self._stop, item.hosted.timeline.id, running)
         item.answer_all(AppFailed(why))

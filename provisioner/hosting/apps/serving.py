@@ -8,9 +8,9 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 from provisioner.core.errors import ProvisionerError, StorageFailed, summary
-from provisioner.core.host_names import revision_label
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
 from provisioner.core.ids import AppId
+from provisioner.hosting.apps.app_routes import AppRoutes
 from provisioner.hosting.apps.context import HostingContext, fresh
 from provisioner.hosting.apps.draining import discard, drain
 from provisioner.hosting.apps.messages import DeploymentTask, LookAtApp, StartEnded
@@ -19,7 +19,7 @@ from provisioner.hosting.apps.uses import AppUses, is_idle
 from provisioner.hosting.apps.waiting import keep_waiting
 from provisioner.hosting.deployments.cleaning import clean
 from provisioner.hosting.deployments.due import wanted_of
-from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_log, reach
+from provisioner.hosting.deployments.hosted_timeline import app_log, reach
 from provisioner.hosting.deployments.records import (
     StepFailed,
     advance,
@@ -49,6 +49,7 @@ class Serving:
 
     def __init__(self, context: HostingContext) -> None:
         self._context = context
+        self._routes = AppRoutes(context)
         self._uses = AppUses(context)
         self._crowded_out: set[AppId] = set()
         self._retried = 0.0
@@ -144,7 +145,7 @@ class Serving:
         if task.serves:
             self._switch(registry, item, deployment, running)
         else:
-            self.route_revision(item.hosted, running)
+            self._routes.route_revision(item.hosted, running)
         have_hooks_run(registry, item.hosted)
         failpoints.point("hosting.recorded")
         item.answer(deployment.id, AppRunning(running.port))
@@ -152,7 +153,7 @@ class Serving:
     def _disown(self, registry: Registry, item: TimelineApp, task: DeploymentTask, running: RunningApp) -> None:
         """End a process that is not, or not completely, recorded. The next look, or the tick after a pause, starts it again."""
         item.running.pop(task.deployment.id, None)
-        self.unroute(running)
+        self._routes.unroute(running)
         self._context.ends.submit(running.service.stop, STOP_SECONDS)
         item.ended(task.deployment.id)
         if task.serves:
@@ -197,7 +198,7 @@ class Serving:
 
     def _switch(self, registry: Registry, item: TimelineApp, deployment: Deployment, running: RunningApp) -> None:
         """What is recorded is committed: a failure before that must not have changed where requests go."""
-        self.route(registry, item, running)
+        self._routes.route(registry, item, running)
         failpoints.point("hosting.routed")
         self._context.log("info", "app runs", app=item.hosted.app.slug, host=self._context.host(item.hosted))
         before, item.serving = item.serving, deployment.id
@@ -277,7 +278,7 @@ class Serving:
             "info", "app starts again: its environment changed", app=hosted.app.slug, host=self._context.host(hosted)
         )
         del item.running[running.deployment_id]
-        self.unroute(running)
+        self._routes.unroute(running)
         self._context.ends.submit(drain, self._context, running)
         self.begin(registry, item, deployment, serves=state.active == deployment.id)
 
@@ -287,7 +288,7 @@ class Serving:
         if why is None:
             return
         del item.running[running.deployment_id]
-        self.unroute(running)
+        self._routes.unroute(running)
         item.ended(running.deployment_id)
         self._context.log(
             "warning", f"app ended: {why}", app=item.hosted.app.slug, timeline=os.fsdecode(item.hosted.timeline.name)
@@ -298,7 +299,7 @@ class Serving:
 
     def _put_to_sleep(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
         del item.running[running.deployment_id]
-        self.unroute(running)
+        self._routes.unroute(running)
         failpoints.point("hosting.unrouted")
         if not item.running:
             set_state(registry, item.hosted, AppState.SLEEPING)
@@ -317,31 +318,3 @@ class Serving:
         _, item, running = min(idle, key=lambda each: each[0])
         self._put_to_sleep(registry, item, running)
         return True
-
-    def route(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
-        """Send the timeline's requests to this process: those for its host, and for its custom domains."""
-        host = self._context.host(item.hosted)
-        if host not in self._context.dev_hosts():  # after a dev server has ended, the next request asks the gateway
-            self._context.routes.set(host, running.port, public=self._context.is_open(item.hosted))
-        before, item.domains = item.domains, self.domains(registry, item)
-        for name in before - item.domains:
-            if self._context.routes.port(name) == running.port:  # it may be another timeline's by now
-                self._context.routes.clear(name)
-        for name in item.domains:
-            self._context.routes.set(name, running.port, public=item.hosted.command.public)
-
-    def route_revision(self, hosted: HostedTimeline, running: RunningApp) -> None:
-        """Send requests for the host of its revision to this process."""
-        host = self._context.host(hosted, revision_label(running.revision))
-        self._context.routes.set(host, running.port, public=self._context.is_open(hosted))
-
-    def domains(self, registry: Registry, item: TimelineApp) -> frozenset[str]:
-        """The custom domains of a timeline that have requests."""
-        claims = hosting.domains_of_timeline(registry, item.hosted.timeline.id)
-        return frozenset(each.name for each in claims if each.routed and not self._context.router.reserved(each.name))
-
-    def unroute(self, running: RunningApp) -> None:
-        """Send no more requests to this process; the gateway answers for its hosts."""
-        for host, port in self._context.routes.all().items():
-            if port == running.port:
-                self._context.routes.clear(host)

@@ -7,6 +7,7 @@ import time
 
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
 from provisioner.core.naming import shown
+from provisioner.hosting.apps.app_routes import AppRoutes
 from provisioner.hosting.apps.context import HostingContext, fresh
 from provisioner.hosting.apps.deploying import DeploymentController
 from provisioner.hosting.apps.messages import WakeSite
@@ -27,6 +28,7 @@ class Waking:
 
     def __init__(self, context: HostingContext, serving: Serving, deploying: DeploymentController) -> None:
         self._context, self._serving, self._deploying = context, serving, deploying
+        self._routes = AppRoutes(context)
 
     def wake(self, registry: Registry, message: WakeSite) -> None:
         site, hosted = message.site, message.site.hosted
@@ -45,7 +47,7 @@ class Waking:
             self._serving.check(registry, item, active)
             active = item.running.get(site.state.active)
         if active is not None:
-            self._serving.route(registry, item, active)
+            self._routes.route(registry, item, active)
             item.last_used[active.deployment_id] = time.monotonic()
             message.woken.set_result(AppRunning(active.port))
             return
