@@ -279,7 +279,8 @@ def use_reftable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Store the refs of new repositories in a reftable. Skips where no git can; `make test` provides one that can."""
     if directory := os.environ.get(REFTABLE_GIT):
         monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
-    usage = subprocess.run(["git", "init", "-h"], capture_output=True, text=True, check=False)
+    # In another directory than this one, as the tests run git: a relative path leads nowhere there.
+    usage = subprocess.run(["git", "init", "-h"], cwd="/", capture_output=True, text=True, check=False)
     if "--ref-format" not in usage.stdout + usage.stderr:
         missing = f"git is older than 2.45, and {REFTABLE_GIT} names no directory with a newer one"
         if IN_CI:
