@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import tempfile
 import urllib.request
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from bench.kv import DENO
 from bench.table import Row, compared
-from bench.world import alternated, wait_until
+from bench.world import alternated, free_port, wait_until
 from provisioner.core.clock import now_ms
 from provisioner.core.ids import AppId
 from provisioner.hosting.router.access import PreviewAccess
@@ -46,7 +45,7 @@ class _RunningApps:
 def measure(runs: int) -> list[Row]:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        app, port, static = (_free_port() for _ in range(3))
+        app, port, static = (free_port() for _ in range(3))
         stack.enter_context(_running([DENO, "run", "-q", "--allow-net", _script(directory), str(app)], app))
         config = directory / "static.json"
         config.write_text(json.dumps(_static(static, app)))
@@ -126,8 +125,3 @@ def _load(port: int, host: str, cookie: str = "") -> float:
     found = re.search(r"finished in ([\d.]+)(ms|s)", done.stdout)
     assert found is not None
     return float(found[1]) / (1000 if found[2] == "ms" else 1)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])

@@ -5,15 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 from bench.kv import DENO
 from bench.table import Row, compared
-from bench.world import PROVISIONER, World, alternated, wait_until, world
+from bench.world import PROVISIONER, World, alternated, free_port, wait_until, world
 
 APP = """\
 const kv = await Deno.openKv();
@@ -31,7 +30,7 @@ def measure(runs: int) -> list[Row]:
     with world() as here:
         here.environ["PATH"] = os.path.dirname(DENO) + os.pathsep + here.environ["PATH"]
         here.environ["DENO_DIR"] = os.path.join(here.path, "deno")
-        clone, port, other = here.repository("client"), _free_port(), _free_port()
+        clone, port, other = here.repository("client"), free_port(), free_port()
         _write(here, clone, "first")
         ours, peer = here.bare("shop.git", clone), here.bare("peer.git", clone)
         here.provisioner(ours, "init", "--name", "shop")
@@ -42,8 +41,11 @@ def measure(runs: int) -> list[Row]:
             def wake(_: int) -> float:
                 wait_until(lambda: _state(here, ours) == "sleeping")
                 began = time.perf_counter()
-                _asked(port, "login.shop.localhost")
-                return time.perf_counter() - began
+                body = _asked(port, "login.shop.localhost")
+                took = time.perf_counter() - began
+                if not body:
+                    raise RuntimeError("the first request after the app slept was not answered")
+                return took
 
             def push(turn: int) -> float:
                 _write(here, clone, f"turn {turn}")
@@ -91,8 +93,7 @@ def _answers(here: World, place: str, port: int) -> float:
 
 def _asked(port: int, host: str) -> str:
     """What is answered; empty if nothing is, or not 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    with suppress(OSError):
+    with suppress(OSError), closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("GET", "/", headers={"Host": host})
         answer = connection.getresponse()
         return answer.read().decode() if answer.status == 200 else ""
@@ -120,8 +121,3 @@ def _running(here: World, words: list[str], cwd: str, *, end: bool = True) -> It
         if end:
             process.terminate()
         process.wait(60)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])

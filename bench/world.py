@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,11 @@ from contextlib import contextmanager
 PROVISIONER = os.path.join(os.path.dirname(sys.executable), "provisioner")
 REFUSED = ("GIT_", "PROVISIONER_", "DENO_", "DIRENV_", "PYTHON")
 DEADLINE_SECONDS = 120.0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
 
 
 class World:
