@@ -25,11 +25,8 @@ if TYPE_CHECKING:
     from pg_server import PgServer
 
 # The same examples in every run, so that a change fails only by what it changes; others every night. How long anything
-# takes says nothing on a busy machine, and a test whose fixtures are made once for all examples is written for that.
-ANY_TIME: dict[str, Any] = {
-    "deadline": None,
-    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-}
+# takes says nothing on a busy machine.
+ANY_TIME: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("usual", derandomize=True, database=None, **ANY_TIME)
 settings.load_profile("usual")
 # What takes hours rather than minutes: pytest --hypothesis-profile=nightly --timeout=0

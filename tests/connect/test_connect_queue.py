@@ -8,7 +8,7 @@ from contextlib import closing
 
 import connect_wire as wire
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kv_server import Made, Served
 
@@ -63,7 +63,7 @@ def test_what_is_no_request_is_refused(client: wire.Wire, made: Made, path: str,
     assert client.send(opened.url(path), body, opened.headers(), method="GET").status in (404, 405)
 
 
-@settings(max_examples=CASES)
+@settings(max_examples=CASES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(PATHS[:-1]),
     body=st.one_of(

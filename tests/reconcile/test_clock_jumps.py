@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import add_branches, database_of, git, ok, provisioner, repository, shop
 
@@ -169,7 +169,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=ENOUGH)
+@settings(max_examples=ENOUGH, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(taken=st.lists(steps, min_size=5, max_size=40))
 def test_whatever_clocks_do_it_is_kept_for_as_long_as_it_should_be(
     repo: Path, shared_home: Path, monkeypatch: pytest.MonkeyPatch, taken: list[tuple[str, int]]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from access_world import ABSENT, EXPECTED, HOUR, NOW, World, world
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from provisioner.connect.server.rate_limit import ADDRESSES, RateLimiter
@@ -124,7 +124,7 @@ def test_one_character_decides(shop: World, access: Access, name: str) -> None:
             assert opens(longer) is None
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     text=st.one_of(
         st.text(), st.builds("{}{}".format, st.sampled_from(("ptk_", "ptd_", "pts_", "ptk__", "pts_a_rw_")), st.text())
