@@ -52,11 +52,11 @@ def in_world(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     world.pristine.put_back()
 
 
-def _some(share: int, surroundings: str) -> list[str]:
-    """`exec`, `env` and a part of the others, which differs with the surroundings; all of them at night."""
+def _dealt(seed: str, hands: int, hand: int) -> list[str]:
+    """`exec`, `env` and a part of the others, so that each of them is in one of the hands; all of them at night."""
     others = [name for name in WORDS if name not in ("exec", "env")]
-    chance = numbers(surroundings)
-    return ["exec", "env", *(others if NIGHTLY else chance.sample(others, len(others) // share))]
+    numbers(seed).shuffle(others)
+    return ["exec", "env", *(others if NIGHTLY else others[hand::hands])]
 
 
 def test_every_command_has_words() -> None:
@@ -143,20 +143,21 @@ SURROUNDINGS = (
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("hurt", SURROUNDINGS, ids=lambda hurt: hurt.__name__.strip("_"))
 def test_a_command_that_cannot_work_says_why(world: World, hurt: Callable[[World], None]) -> None:
-    assert _faults(world, lambda: hurt(world), _some(5, hurt.__name__)) == []
+    names = _dealt("surroundings", len(SURROUNDINGS), SURROUNDINGS.index(hurt))
+    assert _faults(world, lambda: hurt(world), names) == []
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("what", ["registry", "a database"])
 def test_flipped_bits_are_no_reason_for_a_traceback(world: World, what: str) -> None:
-    chance = numbers("words")
+    chance = numbers(f"bits of {what}")
 
     def hurt() -> None:
         files = [world.registry] if what == "registry" else sorted(world.home.glob("instances/*/live/*/kv.sqlite3"))
         for file in files:
             flip(file, chance, chance.choice((1, 1, 8, 200)))
 
-    assert _faults(world, hurt, _some(3, what) * (20 if NIGHTLY else 1)) == []
+    assert _faults(world, hurt, [*WORDS] * (20 if NIGHTLY else 1)) == []
 
 
 # what can be changed for a process of its own only
@@ -195,7 +196,7 @@ def test_a_process_that_cannot_work_says_why(world: World, surroundings: str) ->
                 (tools / tool).symlink_to(str(shutil.which(tool)))
         script = f'PATH={tools}; exec "$@"'
     faults = []
-    for name in _some(12, surroundings):
+    for name in _dealt("processes", len(SHELL), [*SHELL].index(surroundings)):
         found = _run(world, script, name)
         closed = surroundings.endswith("closed") and ("says nothing" in found or found.startswith("env: exit code 1:"))
         if found and not closed:  # where it could be said is closed, too
@@ -254,6 +255,7 @@ def test_words_of_any_bytes_are_no_reason_for_a_traceback(world: World) -> None:
     chance = numbers("words")
     faults = []
     for name in [name for _ in range(10 if NIGHTLY else 1) for name in WORDS]:
+        world.pristine.put_back()
         words = [chance.choice(ODD) if chance.random() < 0.7 else word for word in WORDS[name]] or [chance.choice(ODD)]
         if chance.random() < 0.3:
             words = [*words, chance.choice(("--app", "--branch", "--instance", "--timeline")), chance.choice(ODD)]
@@ -262,7 +264,6 @@ def test_words_of_any_bytes_are_no_reason_for_a_traceback(world: World) -> None:
         if name in ("exec", "dev") and done.returncode in (2, 126, 127):
             continue  # the words are another command
         faults.append(f"{found} {words}" if found and not (name == "env" and done.returncode == 2) else "")
-        world.pristine.put_back()
     assert [each for each in faults if each] == []
 
 
