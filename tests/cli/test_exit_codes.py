@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from paths import DOCS
 from support import marked_shop, provisioner
-from terminal_session import TerminalSession, terminal
+from terminal_session import terminal
 
 ROWS = re.findall(
     r"^\| (\d+) \| ([^|]*) \| (?:`(provisioner [^`]*)`)? ?\|$", (DOCS / "command-line.md").read_text(), re.M
@@ -39,10 +39,10 @@ def test_an_example_of_the_table_ends_with_its_code(repo: Path, code: int, comma
 
 
 def test_ctrl_c_at_a_prompt_is_130_and_no_is_1(repo: Path) -> None:
-    for answer, code in ((TerminalSession.interrupt, 130), (lambda session: session.type("n\n"), 1)):
+    for answer, code in (("\x03", 130), ("n\n", 1)):
         with terminal(repo, "sh", "-c", "trap : INT; provisioner database reset login; echo ended with $?") as session:
             session.until(r"\[y/N\]")
-            answer(session)
+            session.type(answer)
             session.until(f"ended with {code}\n")
 
 

@@ -12,7 +12,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9]|[=>78cDEHM])")
@@ -31,15 +31,6 @@ class TerminalSession:
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
-
-    def interrupt(self) -> None:
-        """Press Ctrl-C while the programs wait. A signal between a prompt and the call that reads the answer does not
-        interrupt that call."""
-        deadline = time.monotonic() + 60
-        while not all(_sleeps(pid) for pid in _group(os.tcgetpgrp(self._master))):
-            assert time.monotonic() < deadline, self.text
-            time.sleep(0.02)
-        self.type("\x03")
 
     def until(self, pattern: str, seconds: float = 60) -> str:
         """What is printed from now on until it matches. The pattern must not be in what is typed."""
@@ -67,24 +58,6 @@ class TerminalSession:
             return False
         self._raw += piece
         return bool(piece)
-
-
-def _group(leader: int) -> list[int]:
-    """The processes of a process group."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            with suppress(ProcessLookupError):
-                if os.getpgid(int(name)) == leader:
-                    found.append(int(name))
-    return found
-
-
-def _sleeps(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("S")
-    except OSError:  # it has ended
-        return True
 
 
 def _take_terminal() -> None:
