@@ -77,8 +77,9 @@ def test_without_a_word_it_is_empty_and_the_word_stays(repo: Path) -> None:
     assert "fork of production" in ok(repo, "assign", "default", "--connect", "file")
     add_branches(repo, "two")
     assert begun_with(repo, "two") == "production"
-    for wrong in ("fork:",):
-        assert provisioner(repo, "assign", "default", "--new-branch", wrong).returncode == 2
+    said = ok(repo, "assign", "default", "--new-branch", "fork")
+    assert "new branches start from a fork of fork\n" in said  # of the branch of that name
+    assert provisioner(repo, "assign", "default", "--new-branch", "fork:").returncode == 2
 
 
 @pytest.mark.parametrize(
