@@ -20,7 +20,6 @@ import pytest
 from provisioner.cli.main import cli
 from provisioner.registry import fast_sqlite
 
-_STEPS_AT_ONCE = 10
 _OPENED = ("open", "os.listdir", "os.scandir", "os.readlink")
 _STAT = ("stat", "lstat", "access", "readlink")
 
@@ -87,12 +86,12 @@ def _profile(counts: Counts, frame: FrameType, event: str) -> None:
 def _counted_connect(connect: Callable[..., sqlite3.Connection], counts: Counts) -> Callable[..., sqlite3.Connection]:
     def counted(*args: Any, **options: Any) -> sqlite3.Connection:
         connection = connect(*args, **options)
-        connection.set_progress_handler(step, _STEPS_AT_ONCE)
+        connection.set_progress_handler(step, 1)
         connection.set_trace_callback(statement)
         return connection
 
     def step() -> int:
-        counts.steps += _STEPS_AT_ONCE
+        counts.steps += 1
         return 0
 
     def statement(_: str) -> None:
