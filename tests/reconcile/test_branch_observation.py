@@ -23,6 +23,8 @@ from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
 BURSTS = 400 if os.environ.get("KV_NIGHTLY") else 40
+ENOUGH = 2
+"""Plans with something in them, which agree."""
 SEEDS = range(8 if os.environ.get("KV_NIGHTLY") else 2)
 NO_NAMES = (
     b"",
@@ -114,7 +116,9 @@ def test_whatever_git_did_both_looks_decide_the_same_about_the_branches_that_wer
     outcomes: Counter[str] = Counter()
     with Registry.open(world.home) as registry:
         (app,) = registry.apps()
-        for _ in range(BURSTS):
+        for burst in range(10 * BURSTS):
+            if burst >= BURSTS and outcomes["something to do"] >= ENOUGH:  # how often depends on when git wrote what
+                break
             names = world.burst()
             outcomes[compared(registry, app, names)] += 1
             match world.dice.choice(["some", "some", "whole", "nothing"]):
@@ -127,7 +131,7 @@ def test_whatever_git_did_both_looks_decide_the_same_about_the_branches_that_wer
         known = {item.branch for item in registry.timelines(app.id) if item.gone_at is None}
         assert known == world.branches().keys()
     print(dict(outcomes))
-    assert outcomes["something to do"] + outcomes["nothing to do"]  # how often depends on when git wrote what
+    assert outcomes["something to do"] >= ENOUGH
     assert outcomes["the whole is needed"]
 
 

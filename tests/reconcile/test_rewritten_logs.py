@@ -49,12 +49,13 @@ def held(repo: Path) -> dict[str, str]:
 def test_no_branch_gets_the_data_of_another_that_had_its_name(shop: Path, case: str, first: str) -> None:
     run(shop, first, *BETWEEN[case], WIPE)
     own = {} if "branch -m b a" in BETWEEN[case] or "branch -M a b" in BETWEEN[case] else {"b": "b"}
-    ok(shop, "reconcile")
-    assert {name: mark for name, mark in held(shop).items() if mark}.items() <= own.items()
-    for name in ("a", "b"):
-        assert provisioner(shop, "exec", "--branch", name, "--", "true").returncode in (0, 3)
-    ok(shop, "reconcile")
-    assert {name: mark for name, mark in held(shop).items() if mark}.items() <= own.items()
+    for _ in ("first", "second"):
+        ok(shop, "reconcile")
+        marks = {name: mark for name, mark in held(shop).items() if mark}
+        assert marks.items() <= own.items()
+        assert marks == own or first == "gc -q"  # which may or may not rewrite the log
+        for name in ("a", "b"):
+            assert provisioner(shop, "exec", "--branch", name, "--", "true").returncode in (0, 3)
 
 
 def test_status_says_who_may_own_it_and_a_person_decides(shop: Path) -> None:
