@@ -266,9 +266,9 @@ def test_exec_starts_light(modules: str) -> None:
 @pytest.mark.parametrize(
     ("modules", "most"),
     [
-        ("provisioner.cli.exec", 32),
+        ("provisioner.cli.exec", 28),
         ("provisioner.cli.main, provisioner.cli.commands.env", 83),
-        ("provisioner.cli.main, provisioner.cli.commands.kv", 118),
+        ("provisioner.cli.main, provisioner.cli.commands.kv", 101),
     ],
     ids=["exec", "env", "kv"],
 )
