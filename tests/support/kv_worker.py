@@ -91,8 +91,19 @@ def write(kv: Kv) -> None:
 
 
 def listen(kv: Kv, mode: str) -> None:
-    """Say each message as JSON when its handler starts, and then take it ("take"), fail ("fail") or never end ("hold")."""
-    at_the_end_of_input(kv.close)
+    """Say each message as JSON when its handler starts, and then take it ("take"), fail ("fail") or never end ("hold").
+
+    With "meet" it takes them as well, but none before a line of input says that others listen, too.
+    """
+    others_listen = threading.Event()
+
+    def steer() -> None:
+        sys.stdin.readline()
+        others_listen.set()
+        sys.stdin.read()
+        kv.close()
+
+    threading.Thread(target=steer, daemon=True).start()
 
     def handle(message: Any) -> None:
         say(json.dumps(message))
@@ -100,6 +111,8 @@ def listen(kv: Kv, mode: str) -> None:
             raise RuntimeError("as was asked for")
         if mode == "hold":
             threading.Event().wait()
+        if mode == "meet":
+            others_listen.wait()
 
     with suppress(Closed):  # the input may end before this begins
         kv.listen_queue(handle)
