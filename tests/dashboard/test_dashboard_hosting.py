@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
+import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from changing_world import form
 from connect_world import token
 from dashboard_desk import Desk, at_the_desk
 from dashboard_html import marks, plain, row_of
-from dashboard_world import Visitor
+from dashboard_world import Visitor, code
 from support import commit, events, git, ok, repository, status
 
+from provisioner.connect.server.options import Options
+from provisioner.connect.server.runner import RunningServer
 from provisioner.core.clock import now_ms
 from provisioner.core.hosting import (
     AppState,
@@ -29,6 +32,7 @@ from provisioner.core.hosting import (
     StepState,
 )
 from provisioner.core.model import Timeline
+from provisioner.dashboard.app import Dashboard
 from provisioner.hosting.deployments.hosted_timeline import app_log, build_log
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
@@ -275,17 +279,38 @@ def test_a_read_only_session_sees_apps_and_opens_or_changes_none(shop: Shop) -> 
     assert 'action="/apps/shop/run"' not in reader.get("/apps/shop/settings").text
 
 
-def test_a_page_of_many_timelines_reads_only_its_own_apps(shop: Shop, home: Path) -> None:
-    import sqlite3
+@contextmanager
+def traced(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Visitor, list[str]]]:
+    """Somebody at a dashboard in this process, and the statements that it sends to the registry, with their values."""
+    statements: list[str] = []
+    connect = sqlite3.connect
 
+    def connected(*place: Any, **options: Any) -> sqlite3.Connection:
+        made: sqlite3.Connection = connect(*place, **options)
+        made.set_trace_callback(statements.append)
+        return made
+
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    server = RunningServer(home, Options(port=0, beside=True), lambda *_, **__: None, lambda: None, site=Dashboard)
+    server.start()
+    try:
+        visitor = Visitor(server.options.url)
+        assert visitor.log_in(code(Path(home.path))).status == 303
+        yield visitor, statements
+    finally:
+        server.stop()
+
+
+def test_a_page_of_many_timelines_reads_only_its_own_apps(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(120):
         git(shop.repo, "branch", f"many/{number:03}")
     ok(shop.repo, "reconcile")
-    before = shop.desk.get("/apps/shop?q=many").text
-    assert before.count("sleeping") == 100
-    with closing(sqlite3.connect(home / "registry.db")) as registry:
-        plan = registry.execute(
-            "explain query plan select * from hosted_app where timeline_id in (select value from json_each(?))",
-            (json.dumps(list(shop.timelines.values())),),
-        ).fetchall()
-    assert not any("SCAN hosted_app" in str(row) for row in plan), plan
+    with traced(shop.home, monkeypatch) as (visitor, statements):
+        statements.clear()
+        text = visitor.get("/apps/shop?q=many").text
+        asked = {each for each in statements if "hosted_app" in each}
+    assert text.count("sleeping") == 100
+    assert asked
+    with Registry.open(shop.home) as registry:
+        plans = {each: [str(row[3]) for row in registry.rows(f"explain query plan {each}")] for each in asked}
+    assert not {each for each, plan in plans.items() if any("SCAN hosted_app" in step for step in plan)}, plans
