@@ -80,8 +80,6 @@ VARYING = (
     (re.compile(r"-[0-9a-z]{25}\b"), "-HASH"),
     (re.compile(r"(?<=-)(?:\d{8}T\d{6}-)?(?=[a-f]*\d)[0-9a-f]{8}(?=[./])|(?<=\bpvo_)[0-9a-f]{8}"), "ID"),
     (re.compile(r"\b(?=[a-f]*\d)(?:[0-9a-f]{16}|[0-9a-f]{20})\b"), "ID"),
-    # of `reconcile`: a hook in the background was faster, or not
-    (re.compile(r": (?:no change|\d+ changes?)$", re.MULTILINE), ": CHANGES"),
     (re.compile(r" +"), " "),
 )
 # Lines that depend on how busy the machine is, or on its disk.
