@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from connect_world import free_port
-from support import daemon, ok, provisioner, shop
+from support import daemon, free_port, ok, provisioner, shop
 
 from provisioner.cli.commands.serve import serve, up
 from provisioner.cli.commands.watch import watch

@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from connect_world import QUIET, Server, free_port, serving
+from connect_world import QUIET, Server, serving
 from counters import BRANCHES, counting, said
 from paths import REQUIREMENTS, SUPPORT
-from support import files, shop
+from support import files, free_port, shop
 
 from provisioner.kv import open_kv
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from connect_world import Server, free_port
-from support import ok, provisioner, shop, until
+from connect_world import Server
+from support import free_port, ok, provisioner, shop, until
 
 from provisioner.connect.server.options import Options
 from provisioner.connect.server.runner import RunningServer

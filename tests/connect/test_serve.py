@@ -15,8 +15,8 @@ import connect_wire as wire
 import pytest
 import urllib3
 from certificates import certificate
-from connect_world import Access, Server, access, deno, free_port, serving, token
-from support import daemon, files, git, ok, provisioner, shop, until
+from connect_world import Access, Server, access, deno, serving, token
+from support import daemon, files, free_port, git, ok, provisioner, shop, until
 
 from provisioner.connect.protocol import datapath_pb2 as pb
 from provisioner.connect.server.options import Options, checked

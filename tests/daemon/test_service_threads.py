@@ -14,8 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from connect_world import free_port
-from support import bare, branches, connected, daemon, git, ok, provisioner, repository, until
+from support import bare, branches, connected, daemon, free_port, git, ok, provisioner, repository, until
 
 from provisioner.daemon import quorum_monitor
 from provisioner.registry.store import Registry

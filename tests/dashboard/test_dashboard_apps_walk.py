@@ -14,11 +14,10 @@ from typing import Literal
 
 import pytest
 from chromium import launched, log_in, problems, visit, visitor
-from connect_world import free_port
 from dashboard_world import code
 from playwright.sync_api import Browser, Page, expect
 from preview_world import PreviewWorld, previews
-from support import git, until
+from support import free_port, git, until
 
 BUILD = "echo compiling; test ! -e broken || { echo 'no such module'; exit 9; }"
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from router_world import World
-from support import DENO, daemon, database_of, git, ok, provisioner, shop, until
+from support import DENO, daemon, database_of, free_port, git, ok, provisioner, shop, until
 
 from provisioner.hosting.dev_servers import DevServers
 from provisioner.hosting.routes import Routes
@@ -150,12 +150,6 @@ def test_a_second_one_of_a_branch_names_the_first_and_takes_a_port_that_is_given
             assert (taken.returncode, f"port {port} is in use" in taken.stderr) == (1, True)
         assert Routes(Home(str(home))).all() == {"login.shop.localhost": first_port}
     assert provisioner(repo, "dev", "--branch", "login", "--", "true").returncode == 0
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def test_a_branch_keeps_its_port(repo: Path) -> None:

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from preview_world import PreviewWorld, previews
-from support import git, ok, status, until
+from support import git, ok, resident, status, until
 
 from provisioner.hosting.deployments.due import MOST_TOGETHER
 from provisioner.hosting.deployments.sockets import listeners
@@ -29,13 +29,13 @@ def test_many_branches_in_one_push_start_at_their_first_requests(tmp_path: Path,
     with previews(tmp_path, home) as world:
         ok(world.bare, "app", "set", "--grace", "0s", "--retention", "0s")
         until(lambda: world.get("shop.localhost")[0] == 200)
-        before, began = _resident(world), time.monotonic()
+        before, began = resident(world.running.process.pid), time.monotonic()
         said = _push(world, branches, "hello")
         print(f"{BRANCHES} branches pushed in {time.monotonic() - began:.1f} s")
         later = [each for each in branches if _is_later(world, each, said)]
         assert len(later) >= BRANCHES - MOST_TOGETHER  # the first ones may be seen before the others are there
         until(lambda: len(world.processes()) == 1 + BRANCHES - len(later))
-        grown = _resident(world) - before
+        grown = resident(world.running.process.pid) - before
         print(f"the daemon has {grown / 1e6:.1f} MB more in memory")
         assert grown < 50e6
         _ask_at_once(world, branches[:AT_ONCE], "hello")
@@ -53,7 +53,7 @@ def test_many_branches_in_one_push_start_at_their_first_requests(tmp_path: Path,
         assert len(list((home / "work").glob("cache-*"))) <= 1
         assert len(list((home / "log/apps").glob("*.log"))) <= 2
         assert not list((home / "router").rglob("*b[0-9]*.shop.localhost*"))
-        print(f"after all were deleted, it has {(_resident(world) - before) / 1e6:.1f} MB more")
+        print(f"after all were deleted, it has {(resident(world.running.process.pid) - before) / 1e6:.1f} MB more")
 
 
 def _is_later(world: PreviewWorld, branch: str, said: str) -> bool:
@@ -89,12 +89,6 @@ def _ask_at_once(world: PreviewWorld, branches: list[str], text: str) -> None:
     assert {branch: (each["timeline"], each["text"]) for branch, each in said.items()} == {
         branch: (f"git-branch/{branch}", text) for branch in branches
     }
-
-
-def _resident(world: PreviewWorld) -> int:
-    """The bytes that the daemon has in memory."""
-    pages = int(Path(f"/proc/{world.running.process.pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _rows(home: Path, table: str) -> list[object]:

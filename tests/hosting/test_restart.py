@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from preview_world import up
-from router_world import APP, DENO, connected, echoes, free_port, websocket
-from support import ok, shop, until
+from router_world import APP, DENO, connected, echoes, websocket
+from support import free_port, ok, shop, until
 from test_dev import dev
 
 HOST = "login.shop.localhost"

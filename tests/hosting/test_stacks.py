@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from chromium import launched
-from connect_world import free_port
 from pg_server import PgServer
 from playwright.sync_api import Page, expect
 from preview_world import up
 from stacks import DENO, DJANGO, NODE
-from support import bare, commit, git, ok, repository
+from support import bare, commit, free_port, git, ok, repository
 
 LONG = os.environ.get("KV_NIGHTLY") == "1"  # npm install needs its registry
 BRANCHES = [f"b{number}" for number in range(5 if LONG else 2)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import apsw
 import pytest
-from support import IN_CI, git, ok, provisioner, shop
+from small_disks import disk
+from support import git, ok, provisioner, shop
 
 from provisioner.kv import open_kv
 from provisioner.kv.codec.key import encode
@@ -100,21 +100,8 @@ def test_pages_tell_what_reading_everything_tells(tmp_path: Path, seed: int) -> 
 @pytest.fixture(params=["xfs", "btrfs"])
 def cloning(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A directory on a file system that shares the blocks of copies."""
-    program = shutil.which(f"mkfs.{request.param}")
-    if program is None or os.geteuid() != 0:
-        if IN_CI:
-            pytest.fail(f"CI has to have mkfs.{request.param}, and root to mount")
-        pytest.skip("mounting is for root")
-    image, directory = tmp_path / "image", tmp_path / "disk"
-    directory.mkdir()
-    with image.open("wb") as file:
-        file.truncate(400 * 1024 * 1024)
-    subprocess.run([program, "-q", image], check=True, capture_output=True)
-    subprocess.run(["mount", "-o", "loop", image, directory], check=True)
-    try:
+    with disk(request.param, tmp_path, size=400) as directory:
         yield directory
-    finally:
-        subprocess.run(["umount", "--lazy", directory], check=True)
 
 
 def test_what_two_clones_share_on_the_disk_is_not_read(cloning: Path) -> None:

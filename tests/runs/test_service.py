@@ -7,22 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
+
+from support import until
 
 from provisioner.runs.process import Command, shell
 from provisioner.runs.run_mark import RUN, marked
 from provisioner.runs.service import Service
 from provisioner.runs.supervisors import SpareSupervisors
-
-
-def _eventually(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def _command(tmp_path: Path, text: str, **limits: int) -> Command:
@@ -51,7 +44,7 @@ def test_it_is_asked_to_end_before_it_is_ended(tmp_path: Path) -> None:
     polite = Service(
         "polite", _command(tmp_path, "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"), str(log)
     )
-    _eventually(lambda: "up" in _said(log))
+    until(lambda: "up" in _said(log))
     assert polite.ended() is None
     polite.stop(30)
     assert _said(log).endswith("bye\n")
@@ -65,7 +58,7 @@ def test_what_does_not_end_when_it_is_asked_is_ended(tmp_path: Path) -> None:
         _command(tmp_path, "trap '' TERM; (setsid sleep 999 &); echo up; while :; do sleep 0.05; done"),
         str(log),
     )
-    _eventually(lambda: "up" in _said(log))
+    until(lambda: "up" in _said(log))
     stubborn.stop(0.2)
     assert stubborn.ended() is not None
     assert not _processes("stubborn")
@@ -89,16 +82,16 @@ Service("orphan", Command(shell({loop!r}), {str(tmp_path)!r}, 0, {{}}), {str(tmp
 time.sleep(999)
 """
     starter = subprocess.Popen([sys.executable, "-c", program])
-    _eventually(lambda: "up" in _said(tmp_path / "log"))
+    until(lambda: "up" in _said(tmp_path / "log"))
     os.kill(starter.pid, signal.SIGKILL)
     starter.wait()
-    _eventually(lambda: not _processes("orphan"))
+    until(lambda: not _processes("orphan"))
 
 
 def test_nothing_is_left_when_its_supervisor_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     service = Service("bereft", _command(tmp_path, "(setsid sleep 999 &); echo up; sleep 999"), str(log))
-    _eventually(lambda: "up" in _said(log))
+    until(lambda: "up" in _said(log))
     os.kill(service.pid, signal.SIGKILL)
     assert service.ended(60) == "what supervises it was killed"
     assert not _processes("bereft")
@@ -125,7 +118,7 @@ def test_the_log_has_no_end_and_a_limit(tmp_path: Path) -> None:
     text = "yes 0123456789012345678901234567890123456789012345678901234567890123456789 | head -c 12000000; echo done; sleep 999"
     log = tmp_path / "log"
     service = Service("chatty", _command(tmp_path, text), str(log))
-    _eventually(lambda: _said(log).endswith("done\n"))
+    until(lambda: _said(log).endswith("done\n"))
     service.stop()
     assert log.stat().st_size <= 5_000_000
     assert (tmp_path / "log.1").stat().st_size <= 5_000_000
@@ -135,26 +128,26 @@ def test_the_log_has_no_end_and_a_limit(tmp_path: Path) -> None:
 def test_a_spare_supervisor_is_taken_and_belongs_to_the_run(tmp_path: Path) -> None:
     spare = SpareSupervisors(1)
     spare.prepare()
-    _eventually(lambda: len(_supervisors()) == 1)
+    until(lambda: len(_supervisors()) == 1)
     (waiting,) = _supervisors()
     log = tmp_path / "log"
     run_id = str(uuid.uuid4())
     service = Service(run_id, _command(tmp_path, "echo up; sleep 999"), str(log), spare)
     assert service.pid == waiting
-    _eventually(lambda: "up" in _said(log))
+    until(lambda: "up" in _said(log))
     assert waiting in _processes(run_id)
     assert waiting in marked(run_id)
     assert spare.take() is None
     service.stop()
     assert not _processes(run_id)
     spare.prepare()
-    _eventually(lambda: len(_supervisors()) == 1)
+    until(lambda: len(_supervisors()) == 1)
     (killed,) = _supervisors()
     os.kill(killed, signal.SIGKILL)
     os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
     assert Service("other", _command(tmp_path, "exit 3"), str(log), spare).ended(60) == "it ended with exit code 3"
     spare.prepare()
-    _eventually(lambda: len(_supervisors()) == 1)
+    until(lambda: len(_supervisors()) == 1)
     spare.close()
     assert not _supervisors()
     spare.prepare()

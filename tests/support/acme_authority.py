@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certificates import certificate
+from support import free_port
 from threaded_server import threaded
 
 VERSION = "v2.10.3"
@@ -27,11 +28,6 @@ class Authority:
     directory: str
     roots: str
     log: Path
-
-    def issued(self) -> list[str]:
-        """The names of the certificates that it has issued, in order."""
-        lines = self.log.read_text().splitlines()
-        return [line.rpartition("DNSNames=")[2] for line in lines if "Issued certificate" in line]
 
 
 def program() -> Path:
@@ -52,7 +48,7 @@ def authority(
     """One that connects to these ports of a host to validate it, whose certificates last `seconds`, and that issues none for
     the `refused` names."""
     made, key = certificate(directory)
-    listen, management = _free_port(), _free_port()
+    listen, management = free_port(), free_port()
     config = {
         "listenAddress": f"127.0.0.1:{listen}",
         "managementListenAddress": f"127.0.0.1:{management}",
@@ -102,8 +98,3 @@ def _listens(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
         return True
     return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support import DENO, ok, until
+from support import DENO, free_port, ok, resident, until
 
 QUIET = {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1"}
 
@@ -88,10 +87,7 @@ class Server:
 
     def resident(self) -> int:
         """Bytes of memory."""
-        (line,) = [
-            line for line in Path(f"/proc/{self.pid}/status").read_text().splitlines() if line.startswith("VmRSS")
-        ]
-        return int(line.split()[1]) * 1024
+        return resident(self.pid)
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
@@ -113,13 +109,6 @@ def serving(home: Path, *options: str) -> Iterator[Server]:
         yield server
     finally:
         server.close()
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True, slots=True)

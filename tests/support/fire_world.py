@@ -17,9 +17,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from connect_world import Access, Server, access, deno_command, free_port
+from connect_world import Access, Server, access, deno_command
 from fire_client import ACCOUNTS, BALANCE, WATCHED
-from support import daemon, ok, repository, until
+from support import daemon, free_port, ok, repository, until
 
 from cluster.running import Cluster
 from provisioner.kv import Kv, open_kv

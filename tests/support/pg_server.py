@@ -8,7 +8,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from psycopg import sql
-from support import IN_CI, until
+from support import IN_CI, free_port, until
 
 _PR_SET_PDEATHSIG = 1
 
@@ -109,7 +108,7 @@ class PgServer:
             until(lambda: self.answers() or self._ended(), 60)
             if not self._ended():
                 return
-            self.port = _free_port()
+            self.port = free_port()
         pytest.fail(f"PostgreSQL did not start: {self.log.read_text()}")
 
     def _start(self) -> None:
@@ -193,19 +192,12 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @contextmanager
 def pg_running(settings: Settings = QUICK, binaries_at: Path | None = None) -> Iterator[PgServer]:
     """A server of its own, which is gone afterwards with all it held."""
     # Not in pytest's directory, which nobody but the user of the tests may enter.
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as directory:
-        server = PgServer(Path(directory), binaries_at or binaries(), settings, _free_port())
+        server = PgServer(Path(directory), binaries_at or binaries(), settings, free_port())
         server.make()
         server.start()
         try:

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from connect_world import free_port
 from pg_server import QUICK, PgServer, account
-from support import until
+from support import free_port, until
 
 
 @contextmanager

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Literal
 
 from chromium import log_in, visit
-from connect_world import free_port
 from paths import DOCS
 from playwright.sync_api import Browser, sync_playwright
 from preview_world import SERVER, up
-from support import commit, database_of, files, git, ok, repository, status, until
+from support import commit, database_of, files, free_port, git, ok, repository, status, until
 
 from provisioner.kv import KvU64, open_kv
 from provisioner.kv.codec.key import encode

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from connect_world import free_port
-from support import Running, bare, commit, daemon, git, ok, repository
+from support import Running, bare, commit, daemon, free_port, git, ok, repository
 
 # Counts its requests in its timeline's Deno KV database through the file, and says who it is.
 SERVER = """

@@ -20,6 +20,8 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
+from support import free_port
+
 from provisioner.hosting.router.access import PreviewAccess
 from provisioner.hosting.router.options import RouterOptions
 from provisioner.hosting.router.router import Router
@@ -29,11 +31,6 @@ from provisioner.system.home import Home
 
 APP = Path(__file__).with_name("router_app.ts")
 DENO = Path(sys.executable).with_name("deno")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:

@@ -16,8 +16,8 @@ SIZES = {"btrfs": 160, "ext4": 64, "xfs": 320}  # MiB: the least that they take,
 
 
 @contextmanager
-def disk(kind: str, path: Path, *options: str) -> Iterator[Path]:
-    """A new file system of this kind, made with these options. Mounting is for root, which CI is."""
+def disk(kind: str, path: Path, *options: str, size: int = 0) -> Iterator[Path]:
+    """A new file system of this kind and of `size` MiB, made with these options. Mounting is for root, which CI is."""
     program = shutil.which(f"mkfs.{kind}")
     if program is None or os.geteuid() != 0:
         if IN_CI:
@@ -26,7 +26,7 @@ def disk(kind: str, path: Path, *options: str) -> Iterator[Path]:
     image, directory = path / "image", path / "disk"
     directory.mkdir(parents=True)
     with image.open("wb") as file:
-        file.truncate(SIZES[kind] << 20)
+        file.truncate((size or SIZES[kind]) << 20)
     subprocess.run([program, "-q", *options, image], check=True, capture_output=True)
     subprocess.run(["mount", "-o", "loop", image, directory], check=True)
     try:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from acme_authority import Authority, authority
 from certificates import certificate
-from router_world import App, World, free_port, start_app, until, world
+from router_world import App, World, start_app, until, world
+from support import free_port
 
 from provisioner.hosting.router.certificates import refused, remove_unknown
 from provisioner.hosting.router.options import Acme, CertificateFiles, RouterOptions

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 from certificates import certificate
-from router_world import App, World, at_once, echoes, free_port, start_app, until, websocket, world
+from router_world import App, World, at_once, echoes, start_app, until, websocket, world
+from support import free_port
 
 from provisioner.hosting.router.options import CertificateFiles, RouterOptions
 from provisioner.hosting.router.process import RouterProcess

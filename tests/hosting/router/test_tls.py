@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from certificates import certificate
-from router_world import App, World, free_port, start_app, until, world
+from router_world import App, World, start_app, until, world
+from support import free_port
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import StorageFailed
