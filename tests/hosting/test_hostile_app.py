@@ -12,16 +12,15 @@ from typing import Any
 
 import hostile_app
 import pytest
-from preview_world import previews
+from preview_world import must_confine, previews
 from support import status, until
 
 from provisioner.hosting.routes import Routes
-from provisioner.runs import landlock
 from provisioner.system.home import Home
 
 
-@pytest.mark.skipif(not landlock.abi(), reason="the kernel has no Landlock")
 def test_a_hostile_app_reaches_nothing(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    must_confine()
     monkeypatch.setenv("GITHUB_TOKEN", "ghp_of-the-operator")
     netrc = tmp_path / "operator/.netrc"
     netrc.parent.mkdir()

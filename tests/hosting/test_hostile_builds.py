@@ -6,11 +6,8 @@ import json
 import os
 from pathlib import Path
 
-import pytest
-from preview_world import SERVER, PreviewWorld, previews
+from preview_world import SERVER, PreviewWorld, must_confine, previews
 from support import git, ok, small_disk, status, until
-
-from provisioner.runs import landlock
 
 RUN = ("--command", "exec python3 server.py", "--build", "sh build.sh")
 
@@ -32,8 +29,8 @@ def _states(world: PreviewWorld) -> dict[str, str]:
     return {each["branch"]: each["state"] for each in status(world.bare)}
 
 
-@pytest.mark.skipif(not landlock.abi(), reason="the kernel has no Landlock")
 def test_a_hostile_build_harms_itself_alone(tmp_path: Path, home: Path) -> None:
+    must_confine()
     with previews(tmp_path, home) as world:
         (world.clone / "build.sh").write_text("true\n")
         git(world.clone, "add", ".")

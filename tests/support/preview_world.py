@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support import Running, bare, commit, daemon, free_port, git, ok, repository
+import pytest
+from support import IN_CI, Running, bare, commit, daemon, free_port, git, ok, repository
+
+from provisioner.runs import landlock
 
 # Counts its requests in its timeline's Deno KV database through the file, and says who it is.
 SERVER = """
@@ -99,6 +102,13 @@ class PreviewWorld:
         """All that work in a directory of the home, or have it on their command line."""
         home = os.fsencode(self.home)
         return [pid for pid in _pids() if os.fsencode(_directory(pid)).startswith(home) or home in _words(pid)]
+
+
+def must_confine() -> None:
+    """Skip a test of what pushed code reaches if the kernel has no Landlock, which CI's has."""
+    if not landlock.abi():
+        assert not IN_CI, "CI needs a kernel with Landlock"
+        pytest.skip("the kernel has no Landlock")
 
 
 def _pids() -> list[int]:
