@@ -147,15 +147,20 @@ def test_another_configuration_is_loaded_without_a_refused_connection(own: World
     own.stop(keep_router=True)
     ended = threading.Event()
     failures: list[object] = []
+    closed: list[object] = []
+
+    def answer() -> object:
+        try:
+            return own.get(LOGIN, "/upload")
+        except OSError as error:
+            return error
 
     def ask() -> None:
         while not ended.is_set():
-            try:
-                found: object = own.get(LOGIN, "/upload")
-            except RemoteDisconnected:  # Caddy may close a connection that it has only just accepted, on 1 load in 90
-                continue
-            except OSError as error:
-                found = error
+            found = answer()
+            if isinstance(found, RemoteDisconnected):
+                closed.append(found)
+                found = answer()
             if found != (200, b"0"):
                 failures.append(found)
 
@@ -165,6 +170,8 @@ def test_another_configuration_is_loaded_without_a_refused_connection(own: World
     ended.set()
     asking.join()
     assert failures == []
+    assert len(closed) <= 1  # Caddy may close a connection that it has only just accepted, on 1 load in 20
+    assert own.get(LOGIN, "/upload") == (200, b"0")
     assert own.pid == pid
     assert "203.0.113.0/24" in (Path(own.home.path) / "router/caddy.json").read_text()
 
