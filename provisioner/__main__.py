@@ -1,7 +1,8 @@
-"""The command `provisioner`. `exec` goes straight to its work: it must start about as fast as Python itself."""
+"""The command `provisioner`. `exec` and `env` go straight to their work: they must start about as fast as Python itself."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -13,10 +14,18 @@ def main() -> None:
 
 
 def _main() -> None:
+    if fault := os.environ.get("PROVISIONER_FAULT"):
+        from provisioner.system import failpoints
+
+        failpoints.arm(fault)
     if len(sys.argv) > 1 and sys.argv[1] == "exec":
-        from provisioner.cli.exec import launch
+        from provisioner.cli.quick.exec import launch
 
         launch(sys.argv[2:])
+    if len(sys.argv) > 1 and sys.argv[1] == "env":
+        from provisioner.cli.quick.env import print_environment
+
+        print_environment(sys.argv[2:])
     if len(sys.argv) > 1 and sys.argv[1] == "__complete":
         from provisioner.cli.completion.answer import answer
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,13 +16,15 @@ from provisioner.cli.failure import wants_json
 from provisioner.cli.standard_input import answer, can_ask, confirmed
 from provisioner.core.confirmation import must_match
 from provisioner.core.errors import NotConfirmed, NotResolved, StorageFailed, WrongRepository
-from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.environment.resolve import Selectors, find_app, here
-from provisioner.registry.store import Registry
 from provisioner.system.home import Home, home_directory
 from provisioner.system.home_guard import must_be_home
 from provisioner.system.looking import only_looking
+
+if TYPE_CHECKING:  # `kv` opens no registry
+    from provisioner.core.model import App
+    from provisioner.registry.store import Registry
 
 OLD_NAMES_END = "0.3"
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Never
 
 import click
 
@@ -15,7 +15,6 @@ from provisioner.cli import failure, standard_output
 from provisioner.cli.common_options import COLORS, Settings, add_common_options
 from provisioner.cli.groups import SectionedGroup, words_of
 from provisioner.core.errors import NotResolved, ProvisionerError, shortage
-from provisioner.system import failpoints
 from provisioner.system.home import Home, home_directory
 
 DEBUG = 2  # so often -v
@@ -79,12 +78,10 @@ def cli() -> None:
 add_common_options(cli)
 
 
-def run() -> None:
-    """Run the command line; a failure is one line on standard error and its exit code."""
-    if fault := os.environ.get("PROVISIONER_FAULT"):
-        failpoints.arm(fault)
+def run(invoke: Callable[[Settings], int] | None = None) -> Never:
+    """Run the command line, or what `invoke` does of it; a failure is one line on standard error and its exit code."""
     standard_output.guard()
-    code = _code(_invoke)
+    code = _code(invoke or _invoke)
     if code:
         standard_output.give_up()
     sys.exit(code)
@@ -116,7 +113,9 @@ def _code(invoke: Callable[[Settings], int]) -> int:
     except ProvisionerError as error:
         _flush()
         if settings.verbosity >= DEBUG:
-            traceback.print_exception(error)
+            from traceback import print_exception
+
+            print_exception(error)
         ours = _connects() and error.exit_code == ProvisionerError.exit_code
         code = NotResolved.exit_code if ours else error.exit_code
         failure.report(error, code)

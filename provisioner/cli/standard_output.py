@@ -48,6 +48,13 @@ def guard() -> None:
     )
 
 
+def write(data: bytes) -> None:
+    """Write all of it at once. Raises `OutputFailed`, or `ReaderGone`."""
+    output = _Output(1, "w", closefd=False)
+    while data:
+        data = data[output.write(data) :]
+
+
 def give_up() -> None:
     """Discard the output that is not written yet."""
     os.close(1)

@@ -223,7 +223,7 @@ def test_threads_that_live_long_are_under_the_guard() -> None:
 
 def test_the_environment_is_read_at_the_edge() -> None:
     allowed = {
-        *("system.home", "system.installation", "daemon.worker"),
+        *("__main__", "system.home", "system.installation", "daemon.worker"),
         "kv.client.sync_client",
     }
     readers = {
@@ -237,7 +237,11 @@ def test_the_environment_is_read_at_the_edge() -> None:
 
 
 @pytest.mark.parametrize(
-    "modules", ["provisioner.cli.exec", "provisioner.engines.server_endpoint, provisioner.system.secret_key, _socket"]
+    "modules",
+    [
+        "provisioner.cli.quick.exec, provisioner.cli.quick.env",
+        "provisioner.engines.server_endpoint, provisioner.system.secret_key, _socket",
+    ],
 )
 def test_exec_starts_light(modules: str) -> None:
     heavy = (
@@ -266,11 +270,12 @@ def test_exec_starts_light(modules: str) -> None:
 @pytest.mark.parametrize(
     ("modules", "most"),
     [
-        ("provisioner.cli.exec", 28),
-        ("provisioner.cli.main, provisioner.cli.commands.env", 83),
-        ("provisioner.cli.main, provisioner.cli.commands.kv", 101),
+        ("provisioner.cli.quick.exec", 29),
+        ("provisioner.cli.quick.env", 32),
+        ("provisioner.cli.main, provisioner.cli.commands.env", 50),
+        ("provisioner.cli.main, provisioner.cli.commands.kv", 70),
     ],
-    ids=["exec", "env", "kv"],
+    ids=["exec", "quick env", "env", "kv"],
 )
 def test_daily_commands_import_nothing_that_changes_an_app(modules: str, most: int) -> None:
     folders = (

@@ -163,7 +163,7 @@ def _load() -> None:
 
     from provisioner.cli.main import SECTIONS
 
-    importlib.import_module("provisioner.cli.exec")
+    importlib.import_module("provisioner.cli.quick.exec")
     for path in (path for commands in SECTIONS.values() for path in commands.values()):
         importlib.import_module(path.partition(":")[0])
 

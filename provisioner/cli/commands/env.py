@@ -9,7 +9,7 @@ import click
 
 from provisioner.cli.common_options import note
 from provisioner.cli.context import json_option, the_home
-from provisioner.cli.exec import execute
+from provisioner.cli.quick.exec import execute
 from provisioner.cli.selectors import ALL, NamedTarget, selector_options, target_argument
 from provisioner.core.errors import UsageError
 from provisioner.core.naming import shown

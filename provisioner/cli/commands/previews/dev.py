@@ -10,8 +10,8 @@ import time
 import click
 
 from provisioner.cli.commands.previews.urls import host_of, router_answers
-from provisioner.cli.exec import cannot_run, connected, program
 from provisioner.cli.failure import line
+from provisioner.cli.quick.exec import cannot_run, connected, program
 from provisioner.cli.selectors import ALL, selector_options
 from provisioner.core.connection import TimelineConnection
 from provisioner.core.errors import NotResolved, ProvisionerError, UsageError

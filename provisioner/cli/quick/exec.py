@@ -64,6 +64,16 @@ def execute(selectors: Selectors, command: list[str]) -> None:
 def connected(selectors: Selectors) -> tuple[TimelineConnection, dict[str, str]]:
     """The timeline's databases, and all of the environment of a command on it. Raises `NotResolved`."""
     environ = dict(os.environ)
+    connection, values = resolved(selectors, environ)
+    for name in strays(values):
+        environ.pop(name, None)
+    environ.update(values)
+    return connection, environ
+
+
+def resolved(selectors: Selectors, environ: dict[str, str]) -> tuple[TimelineConnection, dict[str, str]]:
+    """The timeline's databases and their variables; files of `env --write` in this checkout are updated. Raises
+    `NotResolved`."""
     home, directory = Home(home_directory(environ)), here()
     try:
         connection, values = resolve(home, selectors, directory, environ)
@@ -73,10 +83,7 @@ def connected(selectors: Selectors) -> tuple[TimelineConnection, dict[str, str]]
         raise
     if selectors.of_the_checkout:
         _keep_env_files_up(home, directory, environ, values)
-    for name in strays(values):
-        environ.pop(name, None)
-    environ.update(values)
-    return connection, environ
+    return connection, values
 
 
 def cannot_run(name: str, error: OSError) -> ProvisionerError:
@@ -114,25 +121,34 @@ def program(name: str, environ: dict[str, str]) -> str:
 
 
 def _parse(words: list[str]) -> tuple[Selectors, list[str]] | None:
+    parsed = selected(words, {})
+    if parsed is None:
+        return None
+    selectors, rest = parsed
+    command = rest[1:] if rest[:1] == ["--"] else rest
+    return (selectors, command) if command else None
+
+
+def selected(words: list[str], others: dict[str, str]) -> tuple[Selectors, list[str]] | None:
+    """The selectors at the start of the words, and the words that follow them, from `--` or the first argument.
+
+    `others` are further options with their values, which are changed to the given ones. None for any other
+    option, and if a value is missing.
+    """
     selectors = Selectors()
     index = 0
-    while index < len(words):
-        word = words[index]
-        if word == "--":
-            command = words[index + 1 :]
-            return (selectors, command) if command else None
-        name, equals, value = word.partition("=")
-        if name not in _OPTIONS:
-            if word.startswith("-"):
-                return None
-            return selectors, words[index:]
+    while index < len(words) and words[index].startswith("-") and words[index] != "--":
+        name, equals, value = words[index].partition("=")
+        if name not in _OPTIONS and name not in others:
+            return None
         if not equals:
             index += 1
-            if index == len(words):
-                return None
-            value = words[index]
+            value = words[index] if index < len(words) else ""
         if not value:
             return None
-        setattr(selectors, _OPTIONS[name], value)
+        if name in others:
+            others[name] = value
+        else:
+            setattr(selectors, _OPTIONS[name], value)
         index += 1
-    return None
+    return selectors, words[index:]
