@@ -11,14 +11,14 @@ from provisioner.core.errors import UnreadableRepository
 from provisioner.git.command import git
 
 _ID: Final = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
-_END: Final = "\0\0\n"  # no commit's text has a NUL
-_FORMAT: Final = "%H%x00%an%x00%ct%x00%s%x00%B%x00%x00"
+_FIELDS: Final = ("%H", "%an", "%ct", "%s", "%B")  # no commit's text has a NUL, and any field can be empty
+_FORMAT: Final = "".join(f"{each}%x00" for each in _FIELDS)
 SKIP = ("[skip ci]", "[ci skip]", "[skip deploy]", "[deploy skip]")
 
 
 @dataclass(frozen=True, slots=True)
 class CommitInfo:
-    """``at`` is when it was committed, in milliseconds since 1970."""
+    """``at`` is when it was committed, in milliseconds since 1970; 0 if the commit has no readable time."""
 
     subject: str
     author: str
@@ -41,10 +41,12 @@ def commit_infos(git_dir: bytes, revisions: Iterable[str]) -> dict[str, CommitIn
         said = git(git_dir, "log", *options, stdin="\n".join(wanted).encode())
     except UnreadableRepository:
         return {}
-    return dict(_parsed(entry) for entry in said.decode("utf-8", "replace").split(_END) if entry.strip())
+    words = said.decode("utf-8", "replace").split("\0")
+    entries = zip(*(iter(words),) * len(_FIELDS), strict=False)
+    return dict(_parsed(*entry) for entry in entries)
 
 
-def _parsed(entry: str) -> tuple[str, CommitInfo]:
-    revision, author, seconds, subject, message = entry.lstrip("\n").split("\0", 4)
+def _parsed(revision: str, author: str, seconds: str, subject: str, message: str) -> tuple[str, CommitInfo]:
     low = message.lower()
-    return revision, CommitInfo(subject, author, int(seconds) * 1000, any(word in low for word in SKIP))
+    at = int(seconds) * 1000 if re.fullmatch("[0-9]{1,11}", seconds) else 0  # until the year 5138
+    return revision.lstrip("\n"), CommitInfo(subject, author, at, any(word in low for word in SKIP))
