@@ -101,8 +101,8 @@ def shortage(error: BaseException) -> StorageFailed | None:
         number = errno.ENOMEM
     elif isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
         number = errno.EAGAIN
-    if number not in _SHORTAGES:
-        return None
+    if number not in _SHORTAGES or hasattr(error, "characters_written"):
+        return None  # a write to a full pipe that does not block says EAGAIN, too
     what, hint = _SHORTAGES[number]
     path = getattr(error, "filename", None)
     return StorageFailed(f"{what}: {path!s}" if isinstance(path, str) else what, hint)

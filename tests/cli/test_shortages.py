@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,18 @@ def test_it_is_told_by_its_number_wherever_it_comes_from(number: int) -> None:
     assert found is not None
     assert "/a/file" in found.message
     assert found.hint
+
+
+def test_a_full_pipe_is_no_lack_of_processes() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    pipe = open(writer, "wb", buffering=2**20)  # noqa: SIM115 - closing it fails
+    with pytest.raises(BlockingIOError) as raised:
+        pipe.write(bytes(2**22))
+    os.close(reader)
+    with suppress(BrokenPipeError):
+        pipe.close()
+    assert shortage(raised.value) is None
 
 
 def test_memory_and_threads_are_short_without_a_number() -> None:
