@@ -198,6 +198,17 @@ def test_a_copy_that_is_registered_for_the_originals_repository_leaves_its_hooks
     assert (photograph(home), contents(repo)) == (before, held)
 
 
+def test_a_copy_claims_none_of_the_originals_domains(repo: Path, home: Path, tmp_path: Path) -> None:
+    ok(repo, "app", "run", "--command", "exec python3 server.py")
+    ok(repo, "app", "domain", "add", "www.shop.test", "--branch", "login", "--trust")
+    copied = copy(home, tmp_path / "copy")
+    with at(copied):
+        ok(repo, "home", "adopt", "--copied")
+        assert json.loads(ok(repo, "app", "domain", "list", "--app", "shop", "--json")) == []
+    (there,) = json.loads(ok(repo, "app", "domain", "list", "--json"))
+    assert there["routed"]
+
+
 def test_what_a_home_stores_elsewhere_stays_with_the_original(repo: Path, home: Path, tmp_path: Path) -> None:
     ok(repo, "instance", "add", "far", "--directory", tmp_path / "far")
     ok(repo, "assign", "far", "shop")
