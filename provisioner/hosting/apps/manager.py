@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import queue
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import assert_never
+from functools import partial
+from typing import ParamSpec, assert_never
 
 from provisioner.core.errors import summary
 from provisioner.core.hosting import AppState
@@ -29,6 +31,7 @@ from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.records import set_state
 from provisioner.hosting.deployments.starting import STOP_SECONDS, RunningApp
 from provisioner.hosting.router.waking import AppFailed, AppsBusy, NoSuchApp, Site, Woken
+from provisioner.reconcile.apply.isolation import problem_of
 from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
 from provisioner.system import failpoints, inbox
@@ -37,6 +40,8 @@ from provisioner.system.router_address import RouterAddress
 from provisioner.system.service_thread import ServiceThread
 
 TICK_SECONDS = 0.5
+
+_P = ParamSpec("_P")
 
 
 class AppManager:
@@ -167,15 +172,24 @@ class AppManager:
         if app.detached_from is not None:  # the repository is the original home's
             return
         for hosted in gone(registry, app, command):
-            self._end(registry, self._context.apps.of(hosted), "its branch is gone")
+            self._alone(self._end, registry, self._context.apps.of(hosted), "its branch is gone")
         for item in self._context.apps.of_app(app_id):
-            self._refresh(registry, item)
-            if item.running and not has_databases(registry, item.hosted):
-                self._end(registry, item, "its databases are archived")
-                set_state(registry, item.hosted, AppState.SLEEPING)
+            self._alone(self._update, registry, item)
         name_new(registry, app, command)
         for found in wanted(registry, app, command):
-            self._deploying.advance(registry, found)
+            self._alone(self._deploying.advance, registry, found)
+
+    def _alone(self, step: Callable[_P, None], *about: _P.args, **options: _P.kwargs) -> None:
+        """Take a step for one timeline. Its failure is logged, and the other timelines of the app have their turn."""
+        if problem := problem_of(partial(step, *about, **options)):
+            self._context.log("error", problem)
+
+    def _update(self, registry: Registry, item: TimelineApp) -> None:
+        """Bring what runs for a timeline to what the registry says of it."""
+        self._refresh(registry, item)
+        if item.running and not has_databases(registry, item.hosted):
+            self._end(registry, item, "its databases are archived")
+            set_state(registry, item.hosted, AppState.SLEEPING)
 
     def _refresh(self, registry: Registry, item: TimelineApp) -> None:
         """Take in what a person has changed: how it is run, and whether it is to run at all."""
