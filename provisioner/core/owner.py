@@ -17,6 +17,8 @@ from provisioner.core.naming import timeline_name
 FORMAT: Final = 1
 KEY_DIGITS: Final = 32
 _GREATEST: Final = 2**53  # of the numbers in it: a program that can write its database's directory can write any
+FORGED: Final = 2**52
+"""A generation that no registry counts up to: a program wrote it, or it follows one. It is read as this and no greater."""
 _UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
@@ -122,7 +124,7 @@ class Owner:
                 str(database["name"]),
                 _number(database["created_at"]),
                 None if lineage is None else str(lineage),
-                _number(database.get("generation", 0)),
+                min(_number(database.get("generation", 0)), FORGED),
                 bool(database.get("orphaned", False)),
             )
         except _UNREADABLE:

@@ -9,10 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from owner_world import must_be_true, said
+from owner_world import lose_registry, must_be_true, said
 from pg_server import PgServer
 from pg_world import pg_shop
-from support import add_branches, bare, commit, daemon, git, marked_shop, ok, repository, shop, until
+from support import (
+    add_branches,
+    bare,
+    commit,
+    daemon,
+    files,
+    git,
+    got,
+    marked_shop,
+    ok,
+    provisioner,
+    repository,
+    shop,
+    until,
+)
 
 from provisioner.core.ids import AppId, DatabaseId, InstanceId
 from provisioner.core.owner import InstanceMark, Owner
@@ -167,6 +181,26 @@ def test_a_record_that_a_program_has_written_stops_nothing(tmp_path: Path, forge
     ):  # a writer that writes nothing
         assert Owner.parse(read_text(str(path))) is None
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_what_is_recovered_by_a_forged_record_can_be_recovered_again(tmp_path: Path, home: Path) -> None:
+    repo = marked_shop(tmp_path / "shop", "login")
+    record = files(repo)["login"].parent / "owner.json"
+    told = set()
+    for _ in range(2):
+        text = record.read_text()
+        owner = Owner.parse(text)
+        assert owner is not None
+        record.write_text(text.replace(f'"generation": {owner.generation}', f'"generation": {2**53 - 1}'))
+        lose_registry(home)
+        provisioner(repo, "init", "--no-hooks")
+        ok(repo, "database", "recover", "--all")
+        ok(repo, "token", "revoke", "--database", record.parent.name)
+        ok(repo, "reconcile")
+        assert Owner.parse(record.read_text()) is not None, "a record that provisioner wrote itself"
+        told.add(json.loads(record.read_text())["database"]["generation"])
+    assert len(told) == 2, "credentials of the first time are valid"
+    assert got(files(repo)["login"]) == "git-branch/login"
 
 
 def test_a_provisioned_branch_costs_one_small_file_and_one_link(tmp_path: Path, home: Path) -> None:

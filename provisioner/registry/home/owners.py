@@ -6,12 +6,13 @@ Triggers set `owner_due` whenever something of it changes, whatever makes the ch
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from provisioner.core.ids import AppId, DatabaseId, InstanceId
-from provisioner.core.owner import InstanceMark, Owner
+from provisioner.core.owner import FORGED, InstanceMark, Owner
 from provisioner.registry.schema.row_type import upsert
 from provisioner.registry.tables.connection import Tables
 
@@ -78,8 +79,15 @@ def begin_anew(registry: Tables, said: Owner, now: int) -> None:
     """
     registry.write(
         "update database set owner_due = ?, owner_was = ?, token_generation = max(token_generation + 1, ?) where id = ?",
-        *(CHANGED, said.key.encode(), max(now // 1000, said.generation + 1), said.database_id),
+        *(CHANGED, said.key.encode(), max(now // 1000, _generation_after(said)), said.database_id),
     )
+
+
+def _generation_after(said: Owner) -> int:
+    """One whose credentials no one has, with room to count on: what is stored is written into the next owner record."""
+    if said.generation < FORGED:
+        return said.generation + 1
+    return FORGED + 1 + secrets.randbelow(FORGED // 2)
 
 
 def add_alias(registry: Tables, old_id: str, app_id: AppId) -> None:
