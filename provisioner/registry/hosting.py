@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from typing import Any, Final
 
 from provisioner.core.custom_domains import CustomDomain
@@ -20,6 +20,7 @@ from provisioner.core.hosting import (
 from provisioner.core.ids import AppId, TimelineId
 from provisioner.registry.errors import member
 from provisioner.registry.schema.row_type import upsert
+from provisioner.registry.store import Registry
 from provisioner.registry.tables.connection import Tables, printable
 
 
@@ -199,6 +200,17 @@ def save_domain(registry: Tables, domain: CustomDomain) -> None:
 
 def forget_domain(registry: Tables, name: str) -> None:
     registry.write("delete from custom_domain where name = ?", name)
+
+
+def carry_domains(registry: Registry, moved: Mapping[TimelineId, TimelineId], now: int) -> None:
+    """Branches were renamed: the claims of the timeline of one go to another's, by their ids. Those of that one have ended."""
+    for claim in all_domains(registry):
+        if target := moved.get(claim.timeline_id):
+            save_domain(registry, replace(claim, timeline_id=target))
+        elif claim.timeline_id in moved.values() and claim.ended_at is None:
+            save_domain(registry, replace(claim, ended_at=now))
+            timeline = registry.timeline(claim.timeline_id)
+            registry.audit(now, "domain.end", timeline, detail=claim.name, cause="its branch was replaced")
 
 
 def _domains_where(registry: Tables, condition: str, *values: object) -> list[CustomDomain]:

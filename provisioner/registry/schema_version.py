@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from provisioner.core.errors import StorageFailed
 
-VERSION = 25
+VERSION = 26
 """The registry's ``pragma user_version``; 0 is one without tables."""
 
 

@@ -239,6 +239,61 @@ def test_a_branch_that_is_back_within_its_grace_period_keeps_its_domain(repo: Pa
     assert listed(repo)[WWW]["routed"]
 
 
+def owners(where: Path) -> dict[str, tuple[str, bool]]:
+    """The timeline of each claim, and whether it has requests."""
+    return {name: (each["timeline"], each["routed"]) for name, each in listed(where).items()}
+
+
+def test_a_domain_goes_with_a_branch_that_is_renamed(repo: Path) -> None:
+    domain(repo, "add", WWW, "--branch", "login", "--trust")
+    git(repo, "branch", "-m", "login", "sign-in")
+    ok(repo, "reconcile")
+    assert owners(repo) == {WWW: ("git-branch/sign-in", True)}
+    assert [each["domains"] for each in status(repo) if each["branch"] == "sign-in"] == [[f"http://{WWW}:4580"]]
+    git(repo, "branch", "login")
+    ok(repo, "reconcile")
+    assert owners(repo) == {WWW: ("git-branch/sign-in", True)}
+
+
+def test_domains_go_with_branches_that_exchange_their_names(repo: Path) -> None:
+    git(repo, "branch", "other")
+    ok(repo, "reconcile")
+    domain(repo, "add", WWW, "--branch", "login", "--trust")
+    domain(repo, "add", "other.test", "--branch", "other", "--trust")
+    for old, new in (("login", "t"), ("other", "login"), ("t", "other")):
+        git(repo, "branch", "-m", old, new)
+    ok(repo, "reconcile")
+    assert owners(repo) == {WWW: ("git-branch/other", True), "other.test": ("git-branch/login", True)}
+
+
+def test_the_domain_of_a_branch_ends_when_another_one_is_renamed_over_it(repo: Path) -> None:
+    git(repo, "branch", "other")
+    ok(repo, "reconcile")
+    domain(repo, "add", WWW, "--branch", "login", "--trust")
+    domain(repo, "add", "other.test", "--branch", "other", "--trust")
+    git(repo, "branch", "-M", "other", "login")
+    ok(repo, "reconcile")
+    assert owners(repo) == {WWW: ("git-branch/login", False), "other.test": ("git-branch/login", True)}
+
+
+def test_the_domain_of_a_branch_that_was_replaced_ends_though_a_database_of_it_cannot_be_archived(
+    repo: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "far"
+    git(repo, "branch", "other")
+    ok(repo, "instance", "add", "far", "--directory", place)
+    ok(repo, "assign", "far", "shop")
+    ok(repo, "reconcile")
+    domain(repo, "add", WWW, "--branch", "login", "--trust")
+    place.rename(tmp_path / "unreachable")
+    git(repo, "branch", "-M", "other", "login")
+    provisioner(repo, "reconcile")
+    assert owners(repo) == {WWW: ("git-branch/login", False)}
+    (tmp_path / "unreachable").rename(place)
+    ok(repo, "reconcile")
+    assert owners(repo) == {WWW: ("git-branch/login", False)}
+
+
 def test_requests_for_a_domain_go_to_its_timeline_alone(tmp_path: Path, home: Path) -> None:
     with previews(tmp_path, home) as world:
         world.push("login", "hello")

@@ -54,7 +54,7 @@ def back_to_version_22(registry: Path) -> None:
         connection.execute("drop table instance_left")
         for trigger in ("lineage_owner", "generation_owner", "hold_owner"):
             connection.execute(f"drop trigger {trigger}")
-        for name in ("domain_archived", "domain_branch_recreated", "domain_app_removed"):
+        for name in ("domain_archived", "domain_branch_recreated", "domain_app_removed", "domain_orphaned"):
             connection.execute(f"drop trigger {name}")
         connection.execute("drop table custom_domain")
         for name, _ in MIGRATIONS[22:]:

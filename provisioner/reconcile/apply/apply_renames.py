@@ -13,6 +13,7 @@ from provisioner.reconcile.apply.new_lineages import lineage_of
 from provisioner.reconcile.apply.new_rows import name_of
 from provisioner.reconcile.plan.actions import RenameTimeline
 from provisioner.registry import queries
+from provisioner.registry.hosting import carry_domains
 from provisioner.registry.shares import carry_shares
 from provisioner.registry.store import Registry
 from provisioner.system import failpoints
@@ -38,13 +39,16 @@ def follow(registry: Registry, app: App, actions: Sequence[RenameTimeline], now:
         for timeline in (arrived[action.new],)
         for database in (*action.databases, *action.kept)
     ]
+    moved.sort(key=lambda each: not each[0].live)  # a timeline with nothing but archived data loses its domains
+    carried = {action.old.id: arrived[action.new].id for action in actions}
     with registry.change():
         registry.save_timelines([*arrived.values(), *left])
         # no two live databases may have one name, not even while they exchange them
         registry.give_up_places(database.id for database, _, _ in moved)
+        carry_domains(registry, carried, now)
         registry.save_databases(database for database, _, _ in moved)
         registry.save_databases(_left_behind(registry, actions, {database.id for database, _, _ in moved}))
-        ended = carry_shares(registry, {action.old.id: arrived[action.new].id for action in actions})
+        ended = carry_shares(registry, carried)
         _end_keeping(registry, app, ended, {database.id for database, _, _ in moved}, now)
         for database, timeline, action in moved:
             renamed = f"{os.fsdecode(action.old.branch)} -> {os.fsdecode(action.new)}"

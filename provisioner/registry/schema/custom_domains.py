@@ -1,18 +1,19 @@
 """Custom domains in the registry. Triggers end a claim in the transaction of what ends it, whatever code brings that about.
 
-A claim ends when the app is removed, when the last live database of a branch's timeline is archived, and when a branch is there
-again whose data is no longer live: that may be another person's branch with the same name. Production's ends with its app only.
-An ended claim keeps its row, so that people see why requests for the domain are refused.
+A claim ends when the app is removed, when the last live database of a branch's timeline is archived, when a live one is no longer
+its branch's, and when a branch is there again whose data is no longer live: that may be another person's branch with the same
+name. Production's ends with its app only. A claim goes with a branch that is renamed: `carry_domains`. An ended claim keeps its
+row, so that people see why requests for the domain are refused.
 """
 
 from __future__ import annotations
 
 _NOW = "cast((julianday('now') - 2440587.5) * 86400000 as integer)"
-_LIVE = "status not in ('archived', 'purged')"
-_ARCHIVED = (
+_OF_BRANCH = (
     "timeline_id = new.timeline_id and exists (select 1 from timeline where id = new.timeline_id and not production)"
-    f" and not exists (select 1 from database where timeline_id = new.timeline_id and {_LIVE})"
 )
+_LIVE = "status not in ('archived', 'purged')"
+_ARCHIVED = f"{_OF_BRANCH} and not exists (select 1 from database where timeline_id = new.timeline_id and {_LIVE})"
 
 
 def _ended(where: str, why: str) -> str:
@@ -49,5 +50,12 @@ MIGRATION = f"""
   create trigger domain_app_removed after update of removed_at on app
     when old.removed_at is null and new.removed_at is not null begin
     {_ended("app_id = new.id", "its app was removed")}
+  end;
+"""
+
+ORPHANED = f"""
+  create trigger domain_orphaned after update of hold on database
+    when new.hold = 'orphaned' and old.hold is not 'orphaned' and new.{_LIVE} begin
+    {_ended(_OF_BRANCH, "its branch is another one")}
   end;
 """

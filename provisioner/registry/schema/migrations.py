@@ -464,6 +464,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ),
     ("0024_owner_evidence", owner_evidence.MIGRATION),
     ("0025_custom_domains", custom_domains.MIGRATION),
+    ("0026_orphaned_domains", custom_domains.ORPHANED),
 )
 
 
