@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from provisioner.core.ids import AppId
+from provisioner.git.file_times import LogEnd, log_end, ref_birth, ref_mark
 from provisioner.git.lineage import anchor_name, anchors_directory
 from provisioner.git.reflog import BranchLog, in_reftable, keeps_logs, parse, read_file, read_log
 from provisioner.git.worktree import HEADS, LOGS
@@ -19,7 +20,11 @@ NOWHERE = b""
 
 _PUT_ASIDE = b"refs/.tmp-renamed-log"
 _HEAD, _NEXT_HEAD = "HEAD", "HEAD.next"
-_ORIGINAL = "ORIGINAL"  # holds its own inode and birth, which a copy of it does not have
+_WITNESS = (
+    "WITNESS"  # an empty file, and what it was when it was made: its inode and all times but that of the last read
+)
+_ORIGINAL = "ORIGINAL"
+_OWN = frozenset((_HEAD, _NEXT_HEAD, _WITNESS, _ORIGINAL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +53,16 @@ def look(common_dir: bytes, app_id: AppId) -> Sight | None:
     aside = _inode(os.path.join(common_dir, LOGS, _PUT_ASIDE))
     if aside is not None:
         branches[aside] = NOWHERE
-    head = anchors.pop(_HEAD, None)
-    anchors.pop(_NEXT_HEAD, None)
-    anchors.pop(_ORIGINAL, None)
+    head = anchors.get(_HEAD)
     whole = head is not None and head == _inode(_log_of_head(common_dir)) and not _collecting(common_dir)
-    places = {name: branches[inode] for name, inode in anchors.items() if inode in branches}
-    return Sight(logs, frozenset(anchors), places, whole)
+    names = anchors.keys() - _OWN
+    places = {name: branches[anchors[name]] for name in names if anchors[name] in branches}
+    return Sight(logs, frozenset(names), places, whole)
 
 
 def without_logs(common_dir: bytes, app_id: AppId) -> Sight:
     """The same where logs were kept, and all of them are gone: what the anchors hold is left."""
-    names = _anchors(common_dir, app_id).keys() - {_HEAD, _NEXT_HEAD, _ORIGINAL}
+    names = _anchors(common_dir, app_id).keys() - _OWN
     return Sight({}, frozenset(names), {}, whole=False)
 
 
@@ -93,54 +97,53 @@ def last_words(common_dir: bytes, app_id: AppId, lineage: str) -> BranchLog | No
     return parse(read_file(path)) if name and os.path.exists(path) else None
 
 
-def left_at(common_dir: bytes, app_id: AppId, lineage: str) -> int | None:
-    """When (ns) the file of an anchor was last linked or removed: for one that isn't a log, the time when it ceased to be one."""
-    try:
-        return os.stat(
-            os.path.join(anchors_directory(common_dir, app_id), os.fsencode(anchor_name(lineage)))
-        ).st_ctime_ns
-    except OSError:
-        return None
+def stays(common_dir: bytes, lineage: str, branch: bytes, end: LogEnd | None) -> bool:
+    """Is the ref of a branch still the very file that it was when the anchor of this lineage was made?
+
+    Or, by the times of an anchor whose log has ended, when that log got its last line: git writes the file of the ref first.
+    """
+    _, _, mark = anchor_name(lineage).partition("-")[2].partition("-")
+    if mark and mark == ref_mark(common_dir, branch):
+        return True
+    born = None if end is None else ref_birth(common_dir, branch)
+    return end is not None and born is not None and born <= end.written
 
 
-def log_births(common_dir: bytes, branches: Iterable[bytes]) -> dict[bytes, int]:
-    """When (ns) the files that are the logs of these branches now were created; without those of which that is unknown."""
-    found = ((branch, birth_ns(os.path.join(common_dir, LOGS, HEADS + branch))) for branch in branches)
-    return {branch: at for branch, at in found if at is not None}
-
-
-def ref_birth(common_dir: bytes, branch: bytes) -> int | None:
-    """When (ns) the file that is the ref of this branch was created. None if that is unknown, or the branch has no such file."""
-    path = os.path.join(common_dir, HEADS + branch)
-    alias = os.path.islink(path) or read_file(path).startswith(b"ref:")
-    return None if alias else birth_ns(path)
+def end_of(common_dir: bytes, app_id: AppId, lineage: str) -> LogEnd | None:
+    """What the file of an anchor says of the log that it was; None if that is unknown, or if it is another file by now."""
+    name = anchor_name(lineage)
+    end = log_end(os.path.join(anchors_directory(common_dir, app_id), os.fsencode(name)))
+    return end if end is not None and f"{end.created:x}" == name.partition("-")[2].partition("-")[0] else None
 
 
 def is_original(common_dir: bytes, app_id: AppId) -> bool:
-    """Are the anchors the files that were made here? The times of copied files say nothing of branches."""
-    path = _original(common_dir, app_id)
-    return read_file(path) == _identity(path) != b""
+    """Are the anchors the files that were made here, and were they left alone? Else their times say nothing of branches.
+
+    What copies all files, or changes the modes, times, or links of all, does that to this one as well.
+    """
+    directory = anchors_directory(common_dir, app_id)
+    identity = _identity(os.path.join(directory, _WITNESS.encode()))
+    return read_file(os.path.join(directory, _ORIGINAL.encode())) == identity != b""
 
 
 def _mark_original(common_dir: bytes, app_id: AppId, known: Collection[str]) -> None:
     """Make that true, and known: these are logs of branches here, and the others may be copies."""
-    directory, path = anchors_directory(common_dir, app_id), _original(common_dir, app_id)
+    directory = anchors_directory(common_dir, app_id)
     for name in _anchors(common_dir, app_id).keys() - known - {_HEAD, _NEXT_HEAD}:
         _unlink(os.path.join(directory, os.fsencode(name)))
+    witness = os.path.join(directory, _WITNESS.encode())
     with suppress(OSError):
         os.makedirs(directory, exist_ok=True)
-        with open(path, "xb") as file:
-            file.write(_identity(path))
-
-
-def _original(common_dir: bytes, app_id: AppId) -> bytes:
-    return os.path.join(anchors_directory(common_dir, app_id), _ORIGINAL.encode())
+        with open(witness, "xb"):
+            pass
+        with open(os.path.join(directory, _ORIGINAL.encode()), "xb") as file:
+            file.write(_identity(witness))
 
 
 def _identity(path: bytes) -> bytes:
     """Of the file at this path; empty if it is not there, or if its file system says too little of it."""
-    inode, born = _inode(path), birth_ns(path)
-    return b"" if inode is None or born is None else f"{inode} {born}\n".encode()
+    end, inode = log_end(path), _inode(path)
+    return b"" if end is None or inode is None else f"{inode} {end.created} {end.written} {end.left}\n".encode()
 
 
 def head_goes_on(common_dir: bytes, app_id: AppId) -> bool:
@@ -150,7 +153,8 @@ def head_goes_on(common_dir: bytes, app_id: AppId) -> bool:
 
 
 def make_anchor(common_dir: bytes, app_id: AppId, branch: bytes, expected: int | None) -> str | None:
-    """Give a branch an anchor. Returns its lineage: without an anchor if there can be none, empty if it has no log.
+    """Give a branch an anchor. Returns its lineage: without an anchor if there can be none, empty if it has no log. The name says
+    when the log was created, and which file the branch's ref is.
 
     None: the branch's log is no longer the file with the `expected` inode.
     """
@@ -158,16 +162,22 @@ def make_anchor(common_dir: bytes, app_id: AppId, branch: bytes, expected: int |
     if in_reftable(common_dir):
         text = read_log(common_dir, branch)
         return f".{text.digest}" if text.lines else ""
-    name = uuid.uuid4().hex
-    anchor = os.path.join(anchors_directory(common_dir, app_id), name.encode())
+    born, mark = birth_ns(log), ref_mark(common_dir, branch)
+    plain = uuid.uuid4().hex if born is None else f"{uuid.uuid4().hex}-{born:x}"
+    name = f"{plain}-{mark}" if born is not None and mark else plain
+    directory = anchors_directory(common_dir, app_id)
+    anchor = os.path.join(directory, name.encode())
     if not _link(log, anchor):
         if not os.path.exists(log):
             return "" if expected is None else None
         return f".{parse(read_file(log)).digest}"
-    if expected is not None and _inode(anchor) != expected:
+    if (expected is not None and _inode(anchor) != expected) or birth_ns(anchor) != born:
         os.unlink(anchor)
         return None
-    return f"{name}.{parse(read_file(anchor)).digest}"
+    if name != plain and mark != ref_mark(common_dir, branch):  # git has written the ref in the meantime
+        os.rename(anchor, os.path.join(directory, plain.encode()))
+        name = plain
+    return f"{name}.{parse(read_file(os.path.join(directory, name.encode()))).digest}"
 
 
 def _link(path: bytes, link: bytes) -> bool:
@@ -191,7 +201,7 @@ def drop_anchors(common_dir: bytes, app_id: AppId, lineages: Iterable[str]) -> N
 def remove_anchors(common_dir: bytes, app_id: AppId) -> None:
     """Leave nothing of an app's anchors in the repository. Raises OSError."""
     directory = anchors_directory(common_dir, app_id)
-    for name in (_HEAD, _NEXT_HEAD, _ORIGINAL, *_anchors(common_dir, app_id)):
+    for name in _anchors(common_dir, app_id):
         _unlink(os.path.join(directory, os.fsencode(name)))
     while directory != common_dir and os.path.isdir(directory) and not os.listdir(directory):
         os.rmdir(directory)
@@ -219,7 +229,7 @@ def to_complete(common_dir: bytes, app_id: AppId) -> bool:
 
 def complete_watch(common_dir: bytes, app_id: AppId, known: Iterable[str]) -> None:
     """Rely on the last `begin_watch`: every branch has got an anchor of its log since. Those are the `known` lineages'."""
-    if not is_original(common_dir, app_id):
+    if not is_original(common_dir, app_id) and birth_ns(anchors_directory(common_dir, app_id)) is not None:
         _mark_original(common_dir, app_id, {anchor_name(lineage) for lineage in known})
     with suppress(FileNotFoundError):
         os.replace(_anchor_of_head(common_dir, app_id, _NEXT_HEAD), _anchor_of_head(common_dir, app_id, _HEAD))

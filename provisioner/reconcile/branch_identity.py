@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from provisioner.core.errors import UnreadableRepository
@@ -12,15 +12,15 @@ from provisioner.core.model import App
 from provisioner.git.anchors import (
     Sight,
     drop_anchors,
+    end_of,
     head_goes_on,
     is_original,
     last_words,
-    left_at,
-    log_births,
     look,
-    ref_birth,
+    stays,
     without_logs,
 )
+from provisioner.git.file_times import Births, births
 from provisioner.git.lineage import anchor_name
 from provisioner.git.reflog import BranchLog, in_reftable, read_logs
 from provisioner.git.refs import read_branches, still_there
@@ -157,7 +157,7 @@ class _Observation:
             loose,
             whole,
             self.marks,
-            log_births(self.app.git_dir, loose) if rewritten and original else {},
+            self._births(loose) if rewritten and original else {},
             rewritten and self.watched and head_goes_on(self.app.git_dir, self.app.id),
         )
         return ownership(known, evidence)
@@ -166,17 +166,18 @@ class _Observation:
         assert self.sight is not None  # noqa: S101
         name, _, digest = item.lineage.partition(".")
         place = self.sight.places.get(name)
-        words = left = None
+        words = None
         if place is None and name in self.sight.anchors:
             words = last_words(self.app.git_dir, self.app.id, item.lineage)
-            left = left_at(self.app.git_dir, self.app.id, item.lineage)
-        found = KnownTimeline(item.branch, item.lineage, place, words, digest, bool(item.holds), bool(item.live), left)
-        return found if left is None or not original else replace(found, stayed=self._stayed(found, left))
+        found = KnownTimeline(item.branch, item.lineage, place, words, digest, bool(item.holds), bool(item.live))
+        if words is None or self.sight.whole:
+            return found
+        end = end_of(self.app.git_dir, self.app.id, item.lineage) if original else None
+        return replace(found, end=end, stayed=stays(self.app.git_dir, item.lineage, last_of(found), end))
 
-    def _stayed(self, item: KnownTimeline, left: int) -> bool:
-        """Is the ref by its last name a file that git made before this time (ns)?"""
-        born = ref_birth(self.app.git_dir, last_of(item))
-        return born is not None and born < left
+    def _births(self, branches: Iterable[bytes]) -> dict[bytes, Births]:
+        found = ((branch, births(self.app.git_dir, branch)) for branch in branches)
+        return {branch: each for branch, each in found if each is not None}
 
     def _loose(self, places: Sequence[bytes]) -> dict[bytes, BranchLog]:
         if self.logs and any(anchor_name(item.lineage) for item in self.known):

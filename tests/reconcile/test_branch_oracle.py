@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from branch_oracle import CLOCKS, REWRITING, Clock, Model, Sequence, Step, use_reftable
+from git_file_steps import FILE_STEPS
 from support import commit, daemon, git, got, ok, put, repository
 
 from provisioner.core.clock import now_ms
@@ -31,7 +32,14 @@ class World:
     """A registered repository, with the model of its branches beside it."""
 
     def __init__(
-        self, place: Path, seed: int, *, rewriting: bool, watched: bool = False, anchored: bool = True
+        self,
+        place: Path,
+        seed: int,
+        *,
+        rewriting: bool,
+        losing: bool = False,
+        watched: bool = False,
+        anchored: bool = True,
     ) -> None:
         self.watched, self.anchored = watched, anchored
         self.dice = random.Random(seed)
@@ -41,7 +49,7 @@ class World:
         commit(self.repo, "second")
         self.model = Model()
         self.clock = Clock(CLOCKS[seed % len(CLOCKS)], self.dice, int(time.time()) - 100)
-        self.sequence = Sequence(self.dice, self.model, rewriting=rewriting)
+        self.sequence = Sequence(self.dice, self.model, rewriting=rewriting, losing=losing)
         self.marks = (f"{seed}-{number}" for number in range(10**6))
         self.given: set[str] = set()
         self.withheld = 0
@@ -52,6 +60,10 @@ class World:
         self.check()
 
     def take(self, step: Step) -> None:
+        if change := FILE_STEPS.get(step[0]):
+            change(self.repo / ".git")
+            self.model.apply(step)
+            return
         done = git(self.repo, *step, check=False, add=self.clock.environment())
         if done.returncode == 0:
             self.model.apply(step)
@@ -156,6 +168,19 @@ def test_no_sequence_gives_a_branch_the_data_of_another(
         checks += len(world.given)
     print(f"{checks} marks, {withheld} withheld")
     assert withheld * 3 <= checks
+
+
+@pytest.mark.parametrize("batch", range(SEQUENCES // BATCH))
+def test_no_sequence_does_if_logs_are_lost_and_files_are_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    given = 0
+    for seed in range(batch * BATCH, (batch + 1) * BATCH)[:: 1 if NIGHTLY else 4]:
+        world = World(fresh(tmp_path, monkeypatch, seed), seed, rewriting=True, losing=True)
+        world.run(5, world.look)
+        world.nothing_lost()
+        given += len(world.given) - world.withheld
+    assert given > 0
 
 
 @pytest.mark.parametrize("seed", range(WITH_A_DAEMON))

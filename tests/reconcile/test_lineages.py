@@ -343,11 +343,11 @@ def test_anchors_of_no_timeline_are_removed(shop: Callable[[str], Path]) -> None
     repo = shop("a b")
     app = json.loads(ok(repo, "app", "show", "--json"))["id"]
     directory = Path(os.fsdecode(anchors_directory(os.fsencode(repo / ".git"), app)))
-    assert len(list(directory.iterdir())) == 4, "one for each branch, HEAD's, and that they are no copies"
+    assert len(list(directory.iterdir())) == 5, "one for each branch, HEAD's, and two that show that they are no copies"
     branch(repo, "-m a c", "-D b", "d")
     git(repo, "gc", "-q")
     ok(repo, "reconcile")
-    assert len(list(directory.iterdir())) == 4
+    assert len(list(directory.iterdir())) == 5
 
 
 def test_a_look_reads_no_log_if_no_branch_has_moved(

@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from git_file_steps import CHANGES, FILE_STEPS, LOSS
 from support import IN_CI
 
 Step = tuple[str, ...]
-"""A git command."""
+"""A git command, or one of `FILE_STEPS`."""
 
 ALIAS = "alias/"
 """What branches are called that are only another name of another branch. No data is shared by that."""
 
 NAMES = ("a", "b", "c", "t", "z", "d/x", "d/y", "修正")
 TEMPORARY = "tmp"
+SILENT = ("-c", "core.logAllRefUpdates=false")
 
 
 @dataclass(slots=True)
@@ -79,7 +81,10 @@ class Model:
             case ("branch", "-D", name) | ("update-ref", "-d", name):
                 self.end(name.removeprefix("refs/heads/"))
             case ("branch", name, *_) | ("worktree", "add", "-q", "-b", name, *_) if not name.startswith("-"):
-                self.begin(name)
+                self.begin(name, logged=step[0] != "-c")
+            case (name,) if name == LOSS:
+                for lineage in (*self.there.values(), *self.ended):
+                    lineage.logged = False
             case _:
                 pass
 
@@ -87,13 +92,16 @@ class Model:
         """The data of lineages that have ended, which a new branch of their name gets back.
 
         Once all logs were rewritten, git no longer shows under which of its names a lineage has ended, and which of its names
-        another one has begun with. If the branches are `watched` all the time, it gets that under any of its names.
+        another one has begun with. If the branches are `watched` all the time, or if the ended one had no log, so that its name was
+        all there was, it gets that under any of its names.
         """
-        names = set(lineage.names if logs_rewritten or watched else lineage.names[-1:])
+        last = lineage.names if logs_rewritten or watched else lineage.names[-1:]
         return {
             gone.mark
             for gone in self.ended
-            if gone.mark and names & {gone.ended, *(gone.names if logs_rewritten or gone.blurred else ())}
+            if gone.mark
+            and {*(last if gone.logged else lineage.names)}
+            & {gone.ended, *(gone.names if logs_rewritten or gone.blurred else ())}
         }
 
     def looked(self, *, logs_rewritten: bool) -> None:
@@ -106,8 +114,8 @@ class Model:
 class Sequence:
     """Commands for `dice` to choose from, as a person or a script gives them; many of them lead to ambiguous names."""
 
-    def __init__(self, dice: random.Random, model: Model, *, rewriting: bool) -> None:
-        self.dice, self.model, self.rewriting = dice, model, rewriting
+    def __init__(self, dice: random.Random, model: Model, *, rewriting: bool, losing: bool = False) -> None:
+        self.dice, self.model, self.rewriting, self.losing = dice, model, rewriting, losing
         self.trees = 0
 
     def steps(self) -> Iterator[Step]:
@@ -120,6 +128,8 @@ class Sequence:
         ]
         if self.rewriting:
             kinds += [self._collect, self._expire, self._wipe, self._purge]
+        if self.losing:
+            kinds += [self._lose, self._change] * 2
         yield from self.dice.choice(kinds)()
 
     def _some(self) -> str:
@@ -234,6 +244,22 @@ class Sequence:
         target = self.dice.choice([self._some(), self._free()])
         yield self.dice.choice([("symbolic-ref", "-d", alias), ("symbolic-ref", alias, f"refs/heads/{target}")])
 
+    def _lose(self) -> Iterator[Step]:
+        """All logs are lost, and branches are renamed and made without one. A branch that had none has only its name."""
+        if not all(lineage.logged for lineage in self.model.there.values()):
+            return
+        yield (LOSS,)
+        for _ in range(self.dice.randint(0, 2)):
+            for step in self.dice.choice(
+                [self._swap, self._cycle, self._rename, self._rename_over, self._leave_twice]
+            )():
+                yield (*self.dice.choice([SILENT, SILENT, ()]), *step)
+        yield from self._change()
+
+    def _change(self) -> Iterator[Step]:
+        """Something changes the files, and git is not asked."""
+        yield (self.dice.choice(CHANGES).__name__,)
+
     def _purge(self) -> Iterator[Step]:
         """What people do to be rid of a large file."""
         yield from self._wipe()
@@ -249,8 +275,8 @@ class Sequence:
         yield ("reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all")
 
 
-REWRITING = ("gc", "reflog")
-"""Git commands that rewrite all logs."""
+REWRITING = ("gc", "reflog", *FILE_STEPS)
+"""Steps that rewrite all logs, or that git shows less after."""
 
 
 class Clock:

@@ -2,7 +2,8 @@
 
 A log that is rewritten once shows all: its anchor holds the old lines, and the new file holds the later ones. If it
 is rewritten twice between two looks, and loses its lines, it no longer shows a rename in between. Then a branch keeps its
-data by its name alone only if no other branch can have taken the name.
+data by its name alone only if no other branch can have taken the name. A log can also be lost altogether: then every new
+branch without a log may have had one.
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ from provisioner.reconcile.plan.evidence import Evidence, KnownTimeline, last_of
 
 
 class Proofs(NamedTuple):
-    """The branches whose log is the file that became of an anchored one, or whose ref is still the file that it was, and those
-    whose log has the text that is known.
+    """The branches whose ref is still the file that it was, those whose log is the file that became of an anchored one by its
+    times, and those whose log has the text that is known.
 
-    A text is a proof only if every branch is explained: another one with the same history can have it, within one second.
+    Times and texts are proofs only if every branch is explained: another one with the same history can have the text, within
+    one second, and another one's log can be created when the file of a lost one changes.
     """
 
-    by_file: Sequence[bytes]
+    by_ref: Sequence[bytes]
+    by_times: Sequence[bytes]
     by_text: Sequence[bytes]
+
+    def of_file(self) -> list[bytes]:
+        return [*self.by_ref, *self.by_times]
 
 
 class Doubts:
@@ -43,13 +49,16 @@ class Doubts:
         certain = {each for proof in proofs.values() for found in proof for each in found}
         placed = {item.place for item in known}
         self.unproven = {each for each in evidence.loose if not self._is_new(each)}
-        self.unproven |= {last_of(item) for item in told if item.lineage} & (
-            set(evidence.branches) - evidence.loose.keys() - placed
-        )
+        logged = {last_of(item) for item in told if item.lineage}
+        unlogged = set(evidence.branches) - evidence.loose.keys() - placed
+        unlogged -= {item.branch for item in known if not item.lineage}  # those had none when the registry last looked
+        lost = bool(logged) and not evidence.whole and not evidence.kept
+        self.unlogged = unlogged - logged if lost else set()
+        self.unproven |= self.unlogged | unlogged & logged
         self.unproven -= certain | {evidence.production}
         unexplained = self.unproven - {last_of(item) for item in told if not _text(item)}
         self.sure = {
-            branch: list(dict.fromkeys([*proof.by_file, *([] if unexplained else proof.by_text)]))
+            branch: list(dict.fromkeys([*proof.by_ref, *([] if unexplained else (*proof.by_times, *proof.by_text))]))
             for branch, proof in proofs.items()
         }
         self.unproven |= certain - {each for found in self.sure.values() for each in found}
@@ -66,6 +75,7 @@ class Doubts:
         if not self._may_have_lost_a_rename(item):
             return self.strangers if branch not in self.evidence.branches and item.lineage else []
         others = self.unproven - {branch} if item.live else set()
+        others -= set() if item.lineage else self.unlogged  # no log of it was lost
         if branch not in self.unproven:
             return sorted(others)
         taken = any(each is not item for each in self.lost)

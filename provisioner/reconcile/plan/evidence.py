@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
+from provisioner.git.file_times import Births, LogEnd
 from provisioner.git.reflog import BranchLog, last_name
-
-REWRITING_NS: Final = 10**9
-"""Git replaces one log within this time: it creates the new file, and renames it over the old one at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +15,8 @@ class KnownTimeline:
 
     `place` is the branch whose log its anchor is now; empty if git has put the log aside, None if it isn't a branch's log. Then
     `words` is what the anchor holds. `digest` is that of the log when it was anchored. `holds`: there is data. Not `live`: its
-    branch has ended, and only one that is made under its name gets the data back. `left`: when (ns) its anchor ceased to be a
-    log, if there is one. `stayed`: the ref by its last name is a file from before that, so it is its ref still.
+    branch has ended, and only one that is made under its name gets the data back. `end`: what is known of the file that its log
+    was, if its times can be relied on. `stayed`: the ref by its last name is a file from before that, so it is its ref still.
     """
 
     branch: bytes
@@ -29,7 +26,7 @@ class KnownTimeline:
     digest: str
     holds: bool
     live: bool = True
-    left: int | None = None
+    end: LogEnd | None = None
     stayed: bool = False
 
 
@@ -38,7 +35,7 @@ class Evidence:
     """What git shows: its branches, and the logs of those that no anchor is of (`loose`; only where they are asked for).
 
     `whole`: all other logs are as they were, so that an anchor which isn't a log belongs to a branch that is gone. `seen` are
-    renames that a registry without anchors has followed. `born`: when (ns) the files of these logs were created. `kept`: no log
+    renames that a registry without anchors has followed. `born`: when the files of these branches were created. `kept`: no log
     has lost all that was known of it.
     """
 
@@ -47,7 +44,7 @@ class Evidence:
     loose: Mapping[bytes, BranchLog]
     whole: bool
     seen: Collection[str] = ()
-    born: Mapping[bytes, int] = field(default_factory=dict)
+    born: Mapping[bytes, Births] = field(default_factory=dict)
     kept: bool = False
 
 

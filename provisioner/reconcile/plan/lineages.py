@@ -6,10 +6,11 @@ in it, the branch is gone (`Certainty.NAMED`), and a branch that is created unde
 
 Only after all logs have been rewritten, as ``git gc`` does, and without anchors, the text of the logs decides
 (`Certainty.SHOWN`): a log that continues from the last known line of it, by renames that lead to its branch without a
-gap. Or it is the very file that git made when it rewrote the anchored log, which two times of the kernel show: git creates it
-and drops the old one within an instant. Or the ref by the last name in the anchor is a file from before the log was dropped:
-git makes a new file when it renames, moves or makes a branch, so that is the branch, even without any log. No time in a log is
-read. If two branches may be the one, none is.
+gap. Or, if every branch is explained that way, it is the file that git made when it rewrote the anchored log, which two times
+of the kernel show: git creates it and drops the old one within an instant. Or the ref by the last name in the anchor is the file
+that it was when the anchor was made, or one from before the last line in it: git makes a new file when it renames, moves or
+makes a branch, so that is the branch, even without any log. No time in a log is read, and none of a file once all files were
+copied, or their modes, times, or links changed. If two branches may be the one, none is.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from provisioner.git.file_times import became
 from provisioner.git.reflog import goes_on, goes_on_from, is_copy, names
 from provisioner.reconcile.plan.doubts import Doubts, Proofs
-from provisioner.reconcile.plan.evidence import REWRITING_NS, Evidence, KnownTimeline, last_of
+from provisioner.reconcile.plan.evidence import Evidence, KnownTimeline, last_of
 
 
 class Certainty(IntEnum):
@@ -166,16 +168,14 @@ class _Settlement:
         return self.evidence.kept or any(
             self._goes_on(item, each) >= 0
             for item in self.told
-            for each in (proofs[item.branch].by_text if item.words is None else proofs[item.branch].by_file)
+            for each in (proofs[item.branch].by_text if item.words is None else proofs[item.branch].of_file())
         )
 
     def _proofs(self, item: KnownTimeline, branches: Sequence[bytes]) -> Proofs:
         there = [each for each in branches if each in self.evidence.loose]
         stayed = [last_of(item)] if item.stayed and last_of(item) in self.evidence.branches else []
-        return Proofs(
-            [*stayed, *(each for each in there if self._is_its_file(item, each))],
-            [each for each in there if self._has_all(item, each)],
-        )
+        by_times = [each for each in there if self._is_its_file(item, each)]
+        return Proofs(stayed, by_times, [each for each in there if self._has_all(item, each)])
 
     def _has_all(self, item: KnownTimeline, branch: bytes) -> bool:
         """Does a log start with all that is known, and continue from there?"""
@@ -186,8 +186,8 @@ class _Settlement:
 
     def _is_its_file(self, item: KnownTimeline, branch: bytes) -> bool:
         """Is the log the file that git made when it rewrote the anchored one?"""
-        log = self.evidence.loose[branch]
-        if item.left is None or not 0 <= item.left - self.evidence.born.get(branch, item.left + 1) <= REWRITING_NS:
+        log, born = self.evidence.loose[branch], self.evidence.born.get(branch)
+        if item.end is None or born is None or not became(item.end, born):
             return False
         path = names(log, branch, -1, ())
         return self._goes_on(item, branch) >= 0 or (len(path) > len(log.moves) and path[-1] == last_of(item))
