@@ -79,7 +79,12 @@ class RefWatcher:
         self._register = LibraryThreads("refs", self._expected)
 
     def start(self) -> None:
-        self._observer.start()
+        """Raises RuntimeError if the system has no more threads. Then none of this watcher runs."""
+        try:
+            self._observer.start()
+        except RuntimeError:
+            self._observer.stop()  # which also ends the thread that its constructor started
+            raise
         self._find_threads()
         self._register.begin()
 
