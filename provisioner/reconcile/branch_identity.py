@@ -253,7 +253,9 @@ def anchored(registry: Registry, app: App) -> bool:
 
 def known_lineages(registry: Registry, app: App) -> set[str]:
     """Those of all timelines of an app."""
-    return {item.lineage for item in registry.timelines_where("app_id = ? and lineage <> ''", app.id)}
+    return {
+        str(row[0]) for row in registry.rows("select lineage from timeline where app_id = ? and lineage <> ''", app.id)
+    }
 
 
 def remove_unused_anchors(registry: Registry, app: App, before: Set[str]) -> None:
@@ -274,6 +276,7 @@ def stable_branches(app: App, expected: Set[bytes]) -> dict[bytes, str]:
 
 
 def _restless(app: App) -> UnreadableRepository:
+    """Git has changed the refs during each of `MOST_LOOKS` looks."""
     return UnreadableRepository(
         f"the refs of {os.fsdecode(app.git_dir)} do not hold still", "Run 'provisioner reconcile' when git is done"
     )

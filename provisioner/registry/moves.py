@@ -10,9 +10,9 @@ from provisioner.registry.store import Registry
 from provisioner.registry.tables.connection import Tables
 
 MAKING, FENCED = 1, 2
-_END = ("location", "url", "require_quorum")
 """The progress of a database in a move: its snapshots may be fenced; no program can use it. In the latter case, the data
 at its old location is to be archived if it was `moved`."""
+_END = ("location", "url", "require_quorum")
 
 
 def begin_move(registry: Registry, instance: Instance, target: InstanceMove, now: int) -> None:

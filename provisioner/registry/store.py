@@ -217,8 +217,8 @@ class Registry(Assignments):
         self.write_all(TIMELINE.upsert(TIMELINE.all_but(*kept)), map(TIMELINE.values, timelines))
 
     def give_up_places(self, database_ids: Iterable[DatabaseId]) -> None:
-        """Until these databases are saved again in the same transaction, they count as purged: others can have their names
-        and places."""
+        """Mark these databases as purged, so that others can take their names and places. The caller saves them again in
+        the same transaction."""
         self.write_all("update database set status = 'purged' where id = ?", ((each,) for each in database_ids))
 
     def save_databases(self, databases: Iterable[Database]) -> None:
