@@ -119,7 +119,7 @@ def end_of(common_dir: bytes, app_id: AppId, lineage: str) -> LogEnd | None:
 def is_original(common_dir: bytes, app_id: AppId) -> bool:
     """Are the anchors the files that were made here, and were they left alone? Else their times say nothing of branches.
 
-    What copies all files, or changes the modes, times, or links of all, does that to this one as well.
+    What copies all files, or changes the modes, times, or links of all, also does that to the witness.
     """
     directory = anchors_directory(common_dir, app_id)
     identity = _identity(os.path.join(directory, _WITNESS.encode()))
@@ -220,7 +220,7 @@ def begin_watch(common_dir: bytes, app_id: AppId) -> None:
 
 
 def to_complete(common_dir: bytes, app_id: AppId) -> bool:
-    """Is there a `begin_watch` that was not completed, or are the anchors not known to be no copies?"""
+    """Is `complete_watch` due? After a `begin_watch`, and whenever the anchors may be copies."""
     begun = _inode(_anchor_of_head(common_dir, app_id, _NEXT_HEAD)) is not None
     if begun or is_original(common_dir, app_id):
         return begun
@@ -228,7 +228,10 @@ def to_complete(common_dir: bytes, app_id: AppId) -> bool:
 
 
 def complete_watch(common_dir: bytes, app_id: AppId, known: Iterable[str]) -> None:
-    """Rely on the last `begin_watch`: every branch has got an anchor of its log since. Those are the `known` lineages'."""
+    """From now on, rely on what the last `begin_watch` made. Every branch has an anchor of its log: that of a `known` lineage.
+
+    Other anchors may be copies, and are removed. If the file system has no birth times, no copy can be recognized, and all stay.
+    """
     if not is_original(common_dir, app_id) and birth_ns(anchors_directory(common_dir, app_id)) is not None:
         _mark_original(common_dir, app_id, {anchor_name(lineage) for lineage in known})
     with suppress(FileNotFoundError):

@@ -16,7 +16,7 @@ REWRITING_NS: Final = 10**9
 
 @dataclass(frozen=True, slots=True)
 class LogEnd:
-    """When (ns) a log that is no branch's any longer was created, got its last line, and was last linked or removed."""
+    """When (ns) the former log of a branch was created, got its last line, and was last linked or removed."""
 
     created: int
     written: int

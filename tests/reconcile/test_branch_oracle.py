@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from branch_oracle import CLOCKS, REWRITING, Clock, Model, Sequence, Step, use_reftable
+from branch_oracle import REWRITING, Model, Sequence, Step, use_reftable
+from git_clock import CLOCKS, Clock
 from git_file_steps import FILE_STEPS
 from support import commit, daemon, git, got, ok, put, repository
 

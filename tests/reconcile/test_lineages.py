@@ -350,6 +350,18 @@ def test_anchors_of_no_timeline_are_removed(shop: Callable[[str], Path]) -> None
     assert len(list(directory.iterdir())) == 5
 
 
+def test_anchors_stay_if_the_file_system_cannot_show_that_they_are_no_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = repository(tmp_path / "shop", "a")
+    common = os.fsencode(repo / ".git")
+    monkeypatch.setattr(anchors, "birth_ns", lambda _: None)
+    lineage = anchors.make_anchor(common, AppId("app"), b"a", None)
+    anchors.begin_watch(common, AppId("app"))
+    anchors.complete_watch(common, AppId("app"), [])
+    assert unchanged(common, AppId("app"), b"a", lineage or "")
+
+
 def test_a_look_reads_no_log_if_no_branch_has_moved(
     shop: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

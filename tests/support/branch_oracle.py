@@ -92,16 +92,15 @@ class Model:
         """The data of lineages that have ended, which a new branch of their name gets back.
 
         Once all logs were rewritten, git no longer shows under which of its names a lineage has ended, and which of its names
-        another one has begun with. If the branches are `watched` all the time, or if the ended one had no log, so that its name was
-        all there was, it gets that under any of its names.
+        another one has begun with. If the branches are `watched` all the time, or if the ended one had a name and no log, it
+        gets that under any of its names.
         """
         last = lineage.names if logs_rewritten or watched else lineage.names[-1:]
         return {
             gone.mark
             for gone in self.ended
-            if gone.mark
-            and {*(last if gone.logged else lineage.names)}
-            & {gone.ended, *(gone.names if logs_rewritten or gone.blurred else ())}
+            for names in (last if gone.logged else lineage.names,)
+            if gone.mark and {*names} & {gone.ended, *(gone.names if logs_rewritten or gone.blurred else ())}
         }
 
     def looked(self, *, logs_rewritten: bool) -> None:
@@ -278,24 +277,6 @@ class Sequence:
 REWRITING = ("gc", "reflog", *FILE_STEPS)
 """Steps that rewrite all logs, or that git shows less after."""
 
-
-class Clock:
-    """What git takes for the time, which is what its logs hold. Kinds are `CLOCKS`."""
-
-    def __init__(self, kind: str, dice: random.Random, start: int) -> None:
-        self.kind, self.dice, self.now = kind, dice, start
-
-    def environment(self) -> dict[str, str]:
-        if self.kind == "running":
-            return {}
-        if self.kind == "slow":
-            self.now += self.dice.choice([1, 1, 2, 60])
-        elif self.kind == "stepping":
-            self.now += self.dice.choice([0, 1, 2, -1, -5])
-        return {"GIT_COMMITTER_DATE": f"{self.now} +0000"}
-
-
-CLOCKS = ("running", "standing", "slow", "stepping")
 
 REFTABLE_GIT = "REFTABLE_GIT"
 """A directory with a git of version 2.45 or later, where the usual one is older."""

@@ -48,11 +48,7 @@ def separate(registry: Registry, home_id: str, now: int) -> list[LeftBehind]:
         _give_new_ids(registry)
         for app in registry.apps(removed=True):
             registry.write("update app set git_dir = ? where id = ?", detached(app.git_dir), app.id)
-        for table in (
-            "hook_due",
-            "operator_hook",
-            "custom_domain",
-        ):  # what they start, end, and route is the original's
+        for table in ("hook_due", "operator_hook"):  # they start and end what runs on the original's databases
             registry.write(f"delete from {table}")
         _forget_deployments(registry)
         registry.write("delete from custom_domain")
