@@ -18,7 +18,7 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	REFTABLE_GIT="$$(sh .ci/newer-git $(VENV)/newer-git)" && export REFTABLE_GIT && \
+	REFTABLE_GIT="$$(sh .ci/newer-git $(VENV)/newer-git)"; export REFTABLE_GIT; \
 	  $(VENV)/bin/python -m pytest -q -n 3 --dist worksteal
 
 # What needs no server, no Deno and no browser, and takes no time: for between two edits.
