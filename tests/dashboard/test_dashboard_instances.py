@@ -30,7 +30,7 @@ from timeline_world import refusal
 from provisioner.core.clock import now_ms
 from provisioner.core.model import Status
 from provisioner.engines.protocol.engine import StorageTarget
-from provisioner.operations.instance import names as instances
+from provisioner.operations.instance.addition import add
 from provisioner.operations.proposal import NULL_REPORTER
 from provisioner.reconcile.controller import reconcile
 from provisioner.registry.instances import databases_of
@@ -332,7 +332,7 @@ def test_who_watches_is_told_that_databases_are_being_made_before_they_are(home:
     seen: list[tuple[str, int, list[Status]]] = []
     with Registry.open(Home(str(home))) as registry:
         (app,) = registry.apps()
-        carried = instances.add(registry, "extra", "deno-kv", StorageTarget()).do(NULL_REPORTER)
+        carried = add(registry, "extra", "deno-kv", StorageTarget()).do(NULL_REPORTER)
         assert len(list(carried)) == 1
         extra = next(each for each in registry.instances() if each.slug == "extra")
         registry.assign(extra, app, 1)

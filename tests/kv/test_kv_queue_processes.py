@@ -129,8 +129,8 @@ def test_a_message_that_is_handled_for_long_comes_to_nobody_else(tmp_path: Path)
 def test_a_message_whose_schedule_runs_out_is_stored_under_its_keys(tmp_path: Path) -> None:
     path = tmp_path / "kv.sqlite3"
     with open_kv(path) as kv, running(*python("listen", path, "fail")) as process:
-        kv.enqueue([1, "x"], backoff_schedule=[10, 200], keys_if_undelivered=[("dead", 1), ("dead", 2)])
         started = time.monotonic()
+        kv.enqueue([1, "x"], backoff_schedule=[10, 200], keys_if_undelivered=[("dead", 1), ("dead", 2)])
         assert [heard(process) for _ in range(3)] == [[1, "x"]] * 3
         assert time.monotonic() - started >= 0.2
         until(lambda: kv.get(("dead", 2)).value is not None)

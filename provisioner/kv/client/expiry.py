@@ -52,8 +52,8 @@ class Collector:
                 _, found = self._store.collect(now)
             except Closed:
                 return
-            except KvError:
-                _log.exception("expired entries could not be deleted")
+            except KvError as error:
+                _log.error("expired entries could not be deleted, and will be tried again: %s", error)
                 found = None
             if found is not None:
                 self._next = found if self._next is None else min(found, self._next)
