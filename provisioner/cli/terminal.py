@@ -17,7 +17,7 @@ from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.operations.documents import Document
 from provisioner.operations.proposal import STEPS, Proposal, Warned
-from provisioner.reconcile.apply.applier import Progress
+from provisioner.reconcile.apply.step_result import Progress
 
 
 class Terminal:

@@ -9,7 +9,6 @@ from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Status, Timeline, deploy_status
 from provisioner.core.naming import shown
-from provisioner.jobs.queue import do_all
 from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.apply.locks import app_locked
@@ -59,6 +58,8 @@ def after_change(
 def _deployed(
     registry: Registry, app: App, timeline: Timeline, reporter: ProgressReporter, cause: str, then: str
 ) -> Iterator[str]:
+    from provisioner.jobs.queue import do_all  # most changes run no command
+
     name = shown(timeline.name)
     run(
         registry, app, cause, reporter, retry=queries.ids_of(registry, timeline)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from provisioner.core.confirmation import must_match
 from provisioner.core.model import App
-from provisioner.reconcile.apply.applier import Progress
+from provisioner.reconcile.apply.step_result import Progress
 
 STEPS = {"ensure": "provisioned", "archive": "archived", "purge": "deleted"}
 """A reconcile's actions on databases, in words for people."""

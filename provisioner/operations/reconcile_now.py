@@ -5,35 +5,40 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.model import App, Status, Timeline, deploy_status
-from provisioner.jobs.queue import do_all
 from provisioner.operations.proposal import ProgressReporter
-from provisioner.reconcile import controller
 from provisioner.reconcile.apply.locks import app_locked
-from provisioner.reconcile.apply.ownership import settle_owners
 from provisioner.reconcile.plan.planner_context import Retry
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
+
+if TYPE_CHECKING:  # commands that only look reconcile nothing, and these import half of the package
+    from provisioner.reconcile.controller import Outcome
 
 T = TypeVar("T")
 
 
 def run(
     registry: Registry, app: App, cause: str, reporter: ProgressReporter, *, retry: Retry = True, steps: bool = False
-) -> controller.Outcome:
+) -> Outcome:
     """Reconcile one app, and retry what failed."""
+    from provisioner.reconcile import controller
+
     with reporter.reconciling(app, steps=steps) as progress:
         return controller.reconcile(registry, app, now_ms(), cause, retry=retry, progress=progress)
 
 
 def run_whole(
     registry: Registry, app: App, cause: str, reporter: ProgressReporter, *, retry: Retry = True, steps: bool = False
-) -> controller.Outcome:
+) -> Outcome:
     """Reconcile one app, and run the commands that its timelines wait for."""
+    from provisioner.jobs.queue import do_all
+    from provisioner.reconcile.apply.ownership import settle_owners
+
     outcome = run(registry, app, cause, reporter, retry=retry, steps=steps)
     do_all(registry, app, cause, say=reporter.say, retry=retry, stop=reporter.stopping)
     with app_locked(registry, app):

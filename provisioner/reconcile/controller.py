@@ -12,12 +12,13 @@ from provisioner.core.model import App, Database, Instance, StepFailure
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.location import is_kept
 from provisioner.git.anchors import begin_watch, complete_watch, to_complete
-from provisioner.reconcile.apply.applier import Applier, Progress
+from provisioner.reconcile.apply.applier import Applier
 from provisioner.reconcile.apply.apply_renames import follow
 from provisioner.reconcile.apply.isolation import each_alone, problem_of
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.apply.ownership import settle_owners
 from provisioner.reconcile.apply.renewals import settle_rotation
+from provisioner.reconcile.apply.step_result import Progress
 from provisioner.reconcile.branch_identity import anchored, known_lineages, remove_unused_anchors
 from provisioner.reconcile.branch_observation import observe_branches
 from provisioner.reconcile.changes.move_recovery import settle_moves

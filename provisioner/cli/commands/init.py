@@ -24,7 +24,8 @@ from provisioner.daemon.worker import report
 from provisioner.engines.catalog import ENGINES
 from provisioner.git import hooks
 from provisioner.git.worktree import find_checkout
-from provisioner.operations.instance.names import DEFAULT_ENGINE, find, restore_default, with_engine
+from provisioner.operations.instance.addition import DEFAULT_ENGINE, restore_default, with_engine
+from provisioner.operations.instance.names import find
 from provisioner.operations.reconcile_now import run_whole
 from provisioner.reconcile.apply.ownership import unmakeable
 from provisioner.registry import queries

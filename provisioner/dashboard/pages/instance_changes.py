@@ -16,6 +16,7 @@ from provisioner.engines.catalog import ENGINES, engine_of
 from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.engines.protocol.location import SSL_MODES, without_password
 from provisioner.operations import retry
+from provisioner.operations.instance import addition
 from provisioner.operations.instance import deletion as instance_deletion
 from provisioner.operations.instance import edit as instance_edit
 from provisioner.operations.instance import names as instances
@@ -58,7 +59,7 @@ def add(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     name, engine = visit.form.get("name", "").strip(), visit.form.get("engine", "")
     if engine not in ENGINES:
         raise UsageError(f"no engine named {engine[:100]!r}", f"Choose one of {', '.join(ENGINES)}")
-    proposal = instances.add(visit.registry, name, engine, _where(visit))
+    proposal = addition.add(visit.registry, name, engine, _where(visit))
     return RequestedChange(f"Add the instance {name}", proposal, f"/instances/{name}", meanwhile="/")
 
 

@@ -18,7 +18,7 @@ from provisioner.core.errors import LockTimeout, ProvisionerError
 from provisioner.core.model import App
 from provisioner.dashboard.web.sessions import LoginSession, Notice, Offer
 from provisioner.operations.proposal import STEPS, ProgressReporter, Proposal
-from provisioner.reconcile.apply.applier import Progress
+from provisioner.reconcile.apply.step_result import Progress
 from provisioner.registry.redaction import mask
 from provisioner.registry.store import Registry
 from provisioner.runs.process import Stop

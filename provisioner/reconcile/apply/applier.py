@@ -20,7 +20,7 @@ from provisioner.reconcile.apply.lost_data import explained
 from provisioner.reconcile.apply.new_rows import begun, new_ids
 from provisioner.reconcile.apply.ownership import record_new, refusals
 from provisioner.reconcile.apply.renewals import renew
-from provisioner.reconcile.apply.step_result import Step, result_of
+from provisioner.reconcile.apply.step_result import Progress, Step, result_of
 from provisioner.reconcile.apply.timeline_rows import Event, note, opened, orphan, record
 from provisioner.reconcile.plan import actions as planned
 from provisioner.registry.moves import set_moved
@@ -32,9 +32,6 @@ from provisioner.system import failpoints
 
 BATCH = 1000  # databases that share a transaction and a sync
 FIRST_BATCH, QUICK_SECONDS = 64, 0.2  # where others may wait: a server takes long over each, and a disk over none
-
-Progress = Callable[[str, int], None]
-"""Called with the current step and the number of newly finished ones: 0 when the registry records the start."""
 
 _T = TypeVar("_T")
 

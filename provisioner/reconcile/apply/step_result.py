@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import assert_never
 
 from provisioner.core.model import Database, Intent
@@ -9,6 +10,8 @@ from provisioner.reconcile.plan import actions as planned
 from provisioner.reconcile.plan.retry_delay import failure_of
 
 Step = planned.Ensure | planned.Archive | planned.Purge
+Progress = Callable[[str, int], None]
+"""Called with the current step and the number of newly finished ones: 0 when the registry records the start."""
 
 
 def result_of(step: Step, failure: str | None, now: int) -> tuple[Database, str]:

@@ -11,7 +11,7 @@ from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.stopped import ServerStopped
 from provisioner.operations.home import found_databases
-from provisioner.operations.instance.names import lost
+from provisioner.operations.instance.addition import lost
 from provisioner.registry.store import Registry
 
 

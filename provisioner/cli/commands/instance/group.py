@@ -23,6 +23,7 @@ from provisioner.core.naming import shown
 from provisioner.engines.catalog import ENGINES
 from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.operations.documents import size_text
+from provisioner.operations.instance import addition
 from provisioner.operations.instance import names as instances
 from provisioner.operations.instance.health import lines
 from provisioner.operations.instance.names import find
@@ -52,7 +53,7 @@ def add(slug: str, engine: str, where: StorageTarget, allowed: AllowanceChange, 
     """
     slug = instances.parse_name(slug)
     with Registry.open(the_home(), create=True) as registry:
-        proposal = instances.add(registry, slug, engine, where, allowed)
+        proposal = addition.add(registry, slug, engine, where, allowed)
         document = (lambda _: documents.listed(registry, find(registry, slug))) if as_json else None
         carry_out(proposal, document=document)
 
