@@ -222,6 +222,18 @@ def test_each_rollback_goes_further_back(apps: AppsByHand) -> None:
         _roll_back(apps)
 
 
+def test_after_a_redeploy_the_revision_before_is_there_to_go_back_to(apps: AppsByHand) -> None:
+    deployed = []
+    for text in ("zero", "one", "two"):
+        apps.push(text)
+        deployed.append(apps.deploy())
+    apps.do(timeline_app.redeploy(apps.registry, apps.app, apps.timeline))
+    deployed.append(apps.deploy())
+    assert [apps.checkout(each).exists() for each in deployed] == [False, True, False, True]
+    _roll_back(apps)
+    assert apps.state.locked == deployed[1].revision
+
+
 def test_a_stopped_app_is_started_by_start_and_redeploy_alone(apps: AppsByHand) -> None:
     one, two = (_healthy(apps, text) for text in ("one", "two"))
     set_state(apps.registry, apps.hosted, AppState.RUNNING, active=two.id)

@@ -19,7 +19,7 @@ from provisioner.runs.output import OLDER
 from provisioner.runs.process import end_survivors
 from provisioner.system.home import Home
 
-KEPT_PRODUCTION, KEPT = 5, 2  # healthy deployments whose files are kept, to go back to
+KEPT_PRODUCTION, KEPT = 5, 2  # healthy revisions whose files are kept, to go back to
 _AT_WORK = (AppState.RUNNING, AppState.STARTING, AppState.BUILDING)
 REMEMBERED = 20  # deployments of a timeline, with their logs
 
@@ -29,10 +29,17 @@ def clean(registry: Registry, hosted: HostedTimeline, active: str, used: Collect
     kept = KEPT_PRODUCTION if hosted.timeline.production else KEPT
     past = hosting.deployments(registry, hosted.timeline.id)
     others = [each for each in past if each.id != active and each.id not in used]
-    ready = [each for each in others if each.state is DeploymentState.READY]
-    for each in ready[kept - 1 :]:
-        _remove_files(registry, each)
-        advance(registry, each, DeploymentState.CUT_OFF, "its files were removed: newer revisions were healthy")
+    revisions = [each.revision for each in past if each.id == active]
+    for each in others:
+        if each.state is not DeploymentState.READY:
+            continue
+        again = each.revision in revisions
+        if again or len(revisions) >= kept:
+            why = "it was deployed again" if again else "newer revisions were healthy"
+            _remove_files(registry, each)
+            advance(registry, each, DeploymentState.CUT_OFF, f"its files were removed: {why}")
+        else:
+            revisions.append(each.revision)
     for each in others[REMEMBERED:]:
         _remove_files(registry, each)
         _remove_logs(registry.home, each.id)
