@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from pg_server import PgServer
 from pg_world import environment, mark, marked
 from support import add_branches, git, ok, provisioner, repository, rows, statuses
 
+from provisioner.engines.postgres.embedded import copied as copied_server
 from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.protocol import location
 
@@ -83,6 +86,38 @@ def test_a_copy_gets_a_server_of_its_own(repo: Path, home: Path, copied: Path, t
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers lie outside of their homes")
+def test_an_adoption_that_was_cut_off_after_the_server_started_goes_on(repo: Path, home: Path, copied: Path) -> None:
+    before = photograph(home, _files(home))
+    directory = str(copied / "instances/main")
+    copied_server.separate(directory)
+    place = _files(copied)
+    embedded.start(directory)
+    with at(copied):
+        ok(repo, "home", "adopt", "--copied")
+    assert _files(copied) == place
+    assert photograph(home, _files(home)) == before
+
+
+def test_what_the_copy_of_a_copy_has_is_not_taken_for_its_own(home: Path, copied: Path, tmp_path: Path) -> None:
+    copied_server.separate(str(copied / "instances/main"))
+    second = copy(copied, tmp_path / "second")
+    before = photograph(_files(copied))
+    copied_server.separate(str(second / "instances/main"))
+    assert _files(second) not in (_files(copied), _files(home))
+    assert photograph(_files(copied)) == before
+    embedded.remove(str(second / "instances/main"))
+
+
+def test_a_stop_waits_for_a_server_that_is_only_starting(repo: Path, home: Path) -> None:
+    """It has not written its process id yet, and its starter was killed."""
+    directory = str(home / "instances/main")
+    embedded.stop(directory)
+    words = ["postgres", "-c", "import time; time.sleep(1)", "-D", location.data_of(directory)]
+    with subprocess.Popen(words, executable=sys.executable) as starting:
+        embedded.stop(directory)
+        assert starting.poll() == 0
+
+
 def test_a_copy_waits_until_the_originals_server_rests(repo: Path, home: Path, tmp_path: Path) -> None:
     copied = copy(home, tmp_path / "copy")
     with at(copied):

@@ -43,7 +43,15 @@ def delete(directory: str) -> None:
             shutil.rmtree(path, ignore_errors=not os.path.exists(path))
     elif os.path.dirname(elsewhere) == location.FOR_ROOT and _owner(elsewhere) in (None, os.path.realpath(directory)):
         shutil.rmtree(elsewhere, ignore_errors=not os.path.exists(elsewhere))
-    for name in (location.PORT_FILE, "log", "elsewhere", instance_mark.FILE_NAME, location.PASSWORD_FILE, "lock"):
+    for name in (
+        location.PORT_FILE,
+        "log",
+        "elsewhere",
+        "own-files",
+        instance_mark.FILE_NAME,
+        location.PASSWORD_FILE,
+        "lock",
+    ):
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, name))
     with suppress(OSError):  # other files there stay
@@ -75,14 +83,19 @@ def _owner(elsewhere: str) -> str | None:
 
 
 def processes_in(data: str) -> list[str] | None:
-    """The living processes that work in a directory, as all of a server's do; None if the system does not show them."""
+    """The living processes of a server in a directory, including one that is only starting; None if the system does not show
+    them."""
     if not are_shown():
         return None
-    found = []
-    for number in process_ids():
-        try:
-            if os.readlink(f"/proc/{number}/cwd") == data:
-                found.append(str(number))
-        except OSError:  # a dead one's cannot be read
-            continue
-    return found
+    return [str(number) for number in process_ids() if _works_in(number, data)]
+
+
+def _works_in(number: int, data: str) -> bool:
+    try:
+        if os.readlink(f"/proc/{number}/cwd") == data:
+            return True
+        with open(f"/proc/{number}/cmdline", "rb") as file:
+            words = os.fsdecode(file.read()).split("\0")
+        return "-D" in words and os.path.realpath(words[words.index("-D") + 1]) == data and "postgres" in words[0]
+    except (OSError, IndexError):  # a dead one's cannot be read
+        return False

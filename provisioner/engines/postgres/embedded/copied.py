@@ -18,12 +18,15 @@ from provisioner.core.errors import StorageFailed
 from provisioner.engines.postgres.embedded import account, cleanup, server
 from provisioner.engines.protocol import location
 from provisioner.engines.protocol.location import PASSWORD_FILE, PORT_FILE
+from provisioner.system import identity
 from provisioner.system.atomic_file import replace_file, sync_file_system
 from provisioner.system.home import FILE_MODE
+from provisioner.system.processes import are_shown
 
+_OWN_FILE = "own-files"
 _CONTROL = os.path.join("global", "pg_control")
 _LAST_WORDS = 400
-_END_SECONDS, _LOOK_SECONDS = 5.0, 0.05
+_END_SECONDS, _ALONE_SECONDS, _LOOK_SECONDS = 5.0, 60.0, 0.05
 
 
 def separate(directory: str) -> str:
@@ -31,13 +34,14 @@ def separate(directory: str) -> str:
 
     If interrupted, it starts again. Raises StorageFailed.
     """
+    data = location.data_of(directory)
+    own = os.path.dirname(data) == directory or _is_own(directory, os.path.dirname(data))
     try:
+        if own and are_shown():
+            server.stop(directory)  # an adoption that was cut off has started it
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, PORT_FILE))
-        data = location.data_of(directory)
-        if os.path.dirname(data) == directory:
-            return _made_own(directory, data)
-        return _with_own_files(directory, data)
+        return _made_own(directory, data) if own else _with_own_files(directory, data)
     except OSError as error:
         raise StorageFailed(
             f"the server in {directory} cannot be separated from the original: {error}", "Resolve this"
@@ -61,7 +65,7 @@ def _made_own(directory: str, data: str) -> str:
 def _with_own_files(directory: str, data: str) -> str:
     """Its files lie outside of the home, where the original has them: copy them from there.
 
-    What an attempt that was cut off has copied is not deleted: nothing says that it is not the original's.
+    What an attempt that was cut off has not copied completely is not deleted: nothing says that it is not the original's.
     """
     if not os.path.exists(os.path.join(data, "PG_VERSION")):
         _lead_to(directory, account.new_place())
@@ -81,18 +85,33 @@ def _with_own_files(directory: str, data: str) -> str:
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
+    _note_own(directory, place)
     _lead_to(directory, place)
     return _made_own(directory, copied)
 
 
 def _must_rest(directory: str, data: str) -> None:
-    """Raises StorageFailed while the original's server runs: what is copied then is not what it has. The processes of one
-    that was stopped just now have a moment to end."""
-    patience = time.monotonic() + _END_SECONDS
-    while (at_work := cleanup.processes_in(os.path.realpath(data))) and time.monotonic() < patience:
+    """Raises StorageFailed while the original's server runs: what is copied then is not what it has.
+
+    The processes of one that was stopped just now have a moment to end, and what an adoption that was cut off has started has
+    as long as its last flush to the disk takes.
+    """
+    began = time.monotonic()
+    while at_work := cleanup.processes_in(os.path.realpath(data)):
+        if time.monotonic() - began > (_END_SECONDS if _serves(data) else _ALONE_SECONDS):
+            raise _running(directory)
         time.sleep(_LOOK_SECONDS)
-    if at_work or (at_work is None and os.path.exists(os.path.join(data, "postmaster.pid"))):
+    if at_work is None and os.path.exists(os.path.join(data, "postmaster.pid")):
         raise _running(directory)
+
+
+def _serves(data: str) -> bool:
+    """Is it a server that works there? One that only executes a statement writes its process id as a negative number."""
+    try:
+        with open(os.path.join(data, "postmaster.pid")) as file:
+            return not file.readline().startswith("-")
+    except FileNotFoundError:
+        return False
 
 
 def _running(directory: str) -> StorageFailed:
@@ -119,6 +138,29 @@ def _own(copied: str) -> None:
 
 def _lead_to(directory: str, place: str) -> None:
     replace_file(os.path.join(directory, "elsewhere"), os.fsencode(place), FILE_MODE)
+
+
+def _note_own(directory: str, place: str) -> None:
+    """Note that the files at this place are of this directory, in a file that is no longer valid once it is copied."""
+    path = os.path.join(directory, _OWN_FILE)
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    try:
+        os.write(fd, f"{identity.inode_of(fd)}\n{place}".encode("utf-8", "surrogateescape"))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _is_own(directory: str, place: str) -> bool:
+    """Has an adoption that was cut off copied the files at this place for this directory?"""
+    try:
+        with open(os.path.join(directory, _OWN_FILE), encoding="utf-8", errors="surrogateescape") as file:
+            inode = identity.inode_of(file.fileno())
+            return inode != "" and file.read() == f"{inode}\n{place}"
+    except FileNotFoundError:
+        return False
 
 
 def _replace_password(directory: str, data: str) -> None:

@@ -78,18 +78,22 @@ def must_be_there(directory: str) -> None:
 
 
 def stop(directory: str) -> bool:
-    """Stop it, ending what programs do there; False where it did not run. Raises StorageFailed."""
+    """Stop it, ending what programs do there; False where it did not run. Raises StorageFailed.
+
+    All of its processes have ended then. One that is starting, whose starter was killed, has no process id until it runs.
+    """
+    data = os.path.realpath(location.data_of(directory))
     with locked(os.path.join(directory, "lock"), "the embedded server", _START_SECONDS * 2):
-        pid = _pid(directory)
-        if pid is None:
-            return False
-        os.kill(pid, signal.SIGINT)
+        stopped: int | None = None
         patience = time.monotonic() + _STOP_SECONDS
-        while _pid(directory) is not None:
+        while (pid := _pid(directory)) is not None or cleanup.processes_in(data):
+            if pid not in (None, stopped):
+                os.kill(pid, signal.SIGINT)
+                stopped = pid
             if time.monotonic() > patience:
                 raise StorageFailed(f"the server in {directory} does not stop (process {pid})", "See its log")
             time.sleep(_LOOK_SECONDS)
-        return True
+        return stopped is not None
 
 
 def remove(directory: str) -> None:
