@@ -24,8 +24,9 @@ from provisioner.system.router_address import address
 
 Document = dict[str, object]
 Change = Callable[[HostedApp], tuple[HostedApp, str]]
-Choice = Callable[[Registry, HostedApp, Timeline], str]
 """The new record of a timeline's app, and what that does, for people. Raises ProvisionerError."""
+Choice = Callable[[Registry, HostedApp, Timeline], str]
+"""The revision that is meant if none is given. Raises ProvisionerError."""
 
 
 def start(registry: Registry, app: App, timeline: Timeline) -> Proposal:

@@ -108,14 +108,19 @@ def test_what_the_copy_of_a_copy_has_is_not_taken_for_its_own(home: Path, copied
     embedded.remove(str(second / "instances/main"))
 
 
-def test_a_stop_waits_for_a_server_that_is_only_starting(repo: Path, home: Path) -> None:
+def test_a_stop_waits_for_a_server_that_is_only_starting(repo: Path, home: Path, tmp_path: Path) -> None:
     """It has not written its process id yet, and its starter was killed."""
     directory = str(home / "instances/main")
     embedded.stop(directory)
-    words = ["postgres", "-c", "import time; time.sleep(1)", "-D", location.data_of(directory)]
-    with subprocess.Popen(words, executable=sys.executable) as starting:
+    over = tmp_path / "over"
+    work = f"import time; time.sleep(1); open({str(over)!r}, 'w').close()"
+    with subprocess.Popen(["postgres", "-c", work, "-D", location.data_of(directory)], executable=sys.executable):
         embedded.stop(directory)
-        assert starting.poll() == 0
+        assert over.exists()
+    with subprocess.Popen(["sleep", "600"], cwd=location.data_of(directory)) as shell:  # of somebody who looks at it
+        assert not embedded.stop(directory)
+        assert shell.poll() is None
+        shell.kill()
 
 
 def test_a_copy_waits_until_the_originals_server_rests(repo: Path, home: Path, tmp_path: Path) -> None:

@@ -91,11 +91,13 @@ def processes_in(data: str) -> list[str] | None:
 
 
 def _works_in(number: int, data: str) -> bool:
+    """Is it one of the server's? A shell may be in its directory, too."""
     try:
-        if os.readlink(f"/proc/{number}/cwd") == data:
-            return True
         with open(f"/proc/{number}/cmdline", "rb") as file:
             words = os.fsdecode(file.read()).split("\0")
-        return "-D" in words and os.path.realpath(words[words.index("-D") + 1]) == data and "postgres" in words[0]
+        if "postgres" not in words[0]:
+            return False
+        starts = "-D" in words and os.path.realpath(words[words.index("-D") + 1]) == data
+        return starts or os.readlink(f"/proc/{number}/cwd") == data
     except (OSError, IndexError):  # a dead one's cannot be read
         return False

@@ -23,7 +23,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -88,10 +88,12 @@ def stop(directory: str) -> bool:
         patience = time.monotonic() + _STOP_SECONDS
         while (pid := _pid(directory)) is not None or cleanup.processes_in(data):
             if pid not in (None, stopped):
-                os.kill(pid, signal.SIGINT)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(pid, signal.SIGINT)
                 stopped = pid
             if time.monotonic() > patience:
-                raise StorageFailed(f"the server in {directory} does not stop (process {pid})", "See its log")
+                left = ", ".join(cleanup.processes_in(data) or [str(pid)])
+                raise StorageFailed(f"the server in {directory} does not stop (process {left})", "See its log")
             time.sleep(_LOOK_SECONDS)
         return stopped is not None
 
