@@ -245,12 +245,14 @@ def test_nobody_waits_for_a_fork(repo: Path, sessions: int) -> None:
         threads = [threading.Thread(target=work, args=(user,)) for user in (*users, None)]
         for thread in threads:
             thread.start()
+        begun = time.monotonic()
         ok(repo, "database", "fork", "production", "login", "--yes")
+        lasted = time.monotonic() - begun
         ended.set()
         for thread in threads:
             thread.join()
     assert failed == []
-    assert max(took) < 1
+    assert max(took) < max(1, lasted / 2)  # a busy machine takes longer for both
     assert ask(repo, "login", "select count(*) from filled") == [(rows,)]
 
 
